@@ -1,0 +1,74 @@
+package wire
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Buffer is a pooled byte slice. Whoever holds it owns it, and releases it exactly once or hands it on.
+type Buffer struct {
+	// B is the content. It may be resliced and grown by append; it is valid until Release.
+	B []byte
+
+	released bool
+}
+
+// Buffers of these capacities are pooled; a larger one is left to the garbage collector, so that a rare large
+// message cannot pin memory.
+var bufferClasses = [...]int{512, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20, 8 << 20}
+
+var (
+	bufferPools [len(bufferClasses)]sync.Pool
+	buffersOut  atomic.Int64
+)
+
+// NewBuffer returns an empty buffer with room for at least n bytes. The caller owns it.
+func NewBuffer(n int) *Buffer {
+	buffersOut.Add(1)
+	for i, size := range bufferClasses {
+		if n > size {
+			continue
+		}
+		if b, _ := bufferPools[i].Get().(*Buffer); b != nil {
+			b.released = false
+			return b
+		}
+		return &Buffer{B: make([]byte, 0, size)}
+	}
+	return &Buffer{B: make([]byte, 0, n)}
+}
+
+// CopyBuffer returns a buffer that holds a copy of p. The caller owns it.
+func CopyBuffer(p []byte) *Buffer {
+	b := NewBuffer(len(p))
+	b.B = append(b.B, p...)
+	return b
+}
+
+// Release gives the buffer back; its content must not be touched afterwards. Releasing nil does nothing,
+// releasing twice panics.
+func (b *Buffer) Release() {
+	if b == nil {
+		return
+	}
+	if b.released {
+		panic("wire: buffer released twice")
+	}
+	b.released = true
+	buffersOut.Add(-1)
+	c := cap(b.B)
+	for i := len(bufferClasses) - 1; i >= 0; i-- {
+		if c < bufferClasses[i] {
+			continue
+		}
+		// A buffer that grew past twice its class would make the pool larger than its class says.
+		if c <= 2*bufferClasses[i] {
+			b.B = b.B[:0]
+			bufferPools[i].Put(b)
+		}
+		return
+	}
+}
+
+// BuffersOut returns how many buffers are held at the moment, for leak checks and metrics.
+func BuffersOut() int64 { return buffersOut.Load() }
