@@ -10,6 +10,9 @@ import (
 	"github.com/mycel-rpc/mycel/wire"
 )
 
+// MaxErrorDetailBytes bounds the details of one [Error] together, names and encoded values.
+const MaxErrorDetailBytes = 64 << 10
+
 // detailMode decodes details. They come from the peer, at most wire.MaxDetailBytes each.
 var detailMode = func() cbor.DecMode {
 	mode, err := cbor.DecOptions{
@@ -31,7 +34,8 @@ var detailMode = func() cbor.DecMode {
 // A detail travels as the name of its type (without the package) and the value in self-describing CBOR, so any
 // named type works, and neither side needs to know it to pass it on. v is encoded before WithDetail returns and may be
 // changed afterwards. A value is left out when its type has no name or CBOR cannot express it (functions,
-// channels), when its encoding exceeds [wire.MaxDetailBytes], or when e carries [wire.MaxDetails] details already.
+// channels), when its encoding exceeds [wire.MaxDetailBytes], or when with it e would carry more than
+// [wire.MaxDetails] details or [MaxErrorDetailBytes].
 func (e *Error) WithDetail(v any) *Error {
 	c := *e
 	name := detailName(reflect.TypeOf(v))
@@ -40,6 +44,13 @@ func (e *Error) WithDetail(v any) *Error {
 	}
 	data, err := cbor.Marshal(v)
 	if err != nil || len(data) > wire.MaxDetailBytes {
+		return &c
+	}
+	total := len(name) + len(data)
+	for _, d := range e.details {
+		total += len(d.Name) + len(d.Data)
+	}
+	if total > MaxErrorDetailBytes {
 		return &c
 	}
 	c.details = append(e.details[:len(e.details):len(e.details)], wire.Detail{Name: name, Data: data})

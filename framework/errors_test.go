@@ -169,6 +169,13 @@ func TestDetailsAreBounded(t *testing.T) {
 	if len(err.details) != wire.MaxDetails {
 		t.Errorf("%d details, want %d", len(err.details), wire.MaxDetails)
 	}
+	err = Errorf(Aborted, "x")
+	for range wire.MaxDetails {
+		err = err.WithDetail(blob(make([]byte, MaxErrorDetailBytes/5)))
+	}
+	if len(err.details) != 4 {
+		t.Errorf("%d details of a fifth of the limit and their names, want 4", len(err.details))
+	}
 }
 
 type blob []byte
