@@ -72,3 +72,15 @@ func CodeOfReset(reset uint64) Code {
 	}
 	return Internal
 }
+
+// Application error codes of a closed connection (CONNECTION_CLOSE). The reason phrase says in words what was
+// violated or why the peer leaves.
+const (
+	CloseNone      uint64 = 0 // the application closed the connection
+	CloseProtocol  uint64 = 1 // the peer violated this specification
+	CloseLimit     uint64 = 2 // the peer exceeded a limit of this specification
+	CloseHandshake uint64 = 3 // no acceptable hello arrived in time
+	CloseDrained   uint64 = 4 // both sides finished their calls after a goaway
+	CloseTimeout   uint64 = 5 // pings went unanswered
+	CloseRefused   uint64 = 6 // the acceptor takes no more connections
+)

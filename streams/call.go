@@ -1,0 +1,311 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// A Call is the caller's side of one call. Send may be used by one goroutine and Recv by another at the same
+// time; Close ends the use of a call by everybody.
+//
+// A call is bound to the context it was started with: when that ends, the call is canceled and the peer told.
+type Call struct {
+	conn *Conn
+	ctx  context.Context
+
+	// On a lane: one request, one response.
+	lane *lane
+	id   uint64
+	done chan struct{} // capacity 1; sent to once, after resp and err are set
+	resp *wire.Buffer  // owned by the call until Recv hands it on
+	err  error
+	got  bool // Recv or Close has taken the result
+
+	// On a stream of its own.
+	own *ownStream
+}
+
+// ownStream is the stream of a call that does not share a lane.
+type ownStream struct {
+	s       stream
+	w       *writer
+	recv    sync.Mutex // held while r is in use
+	r       *frameReader
+	stop    func() bool // ends the watch on the context
+	ended   atomic.Bool // counted as ended
+	sentFin bool
+}
+
+// Calls on lanes are pooled: a call is a channel and a few words that would otherwise be made each time.
+var laneCalls = sync.Pool{New: func() any { return &Call{done: make(chan struct{}, 1)} }}
+
+// Start starts a call whose request frame has the given payload: the header, then the first message if there is
+// one. end says that no further messages follow. It takes ownership of payload, also when it fails.
+//
+// Errors: [ErrDraining] when the peer takes no more calls, a *[ConnError] when the connection has ended, the cause
+// of ctx when that ends first. The call did not start when Start fails.
+func (c *Conn) Start(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, payload *wire.Buffer) (*Call, error) {
+	defer payload.Release()
+	if err := c.callStarted(); err != nil {
+		return nil, err
+	}
+	var call *Call
+	var err error
+	if kind == wire.Unary && len(payload.B) <= wire.MaxLaneFrameBytes && !c.adapt.perCall.Load() {
+		call, err = c.startOnLane(ctx, class, payload.B)
+	} else {
+		call, err = c.startOnStream(ctx, class, kind, end, payload.B)
+	}
+	if err != nil {
+		c.callEnded()
+	}
+	return call, err
+}
+
+func (c *Conn) startOnLane(ctx context.Context, class wire.Class, payload []byte) (*Call, error) {
+	id := c.nextCall.Add(1) - 1
+	l, err := c.lane(ctx, class, id)
+	if err != nil {
+		return nil, err
+	}
+	call := laneCalls.Get().(*Call)
+	call.conn, call.ctx, call.lane, call.id = c, ctx, l, id
+	if !c.pending.add(call) {
+		call.recycle()
+		return nil, c.Err()
+	}
+	if err := l.w.send(ctx, wire.FrameHead{Type: wire.FrameRequest, End: true, Call: id}, payload); err != nil {
+		if c.pending.remove(id) == nil {
+			<-call.done // the end of the connection finished it
+		}
+		call.recycle()
+		return nil, err
+	}
+	return call, nil
+}
+
+// finish sets the result of a call on a lane. Only whoever removed it from the table calls this.
+func (call *Call) finish(resp *wire.Buffer, err error) {
+	call.resp, call.err = resp, err
+	call.done <- struct{}{}
+}
+
+func (call *Call) recycle() {
+	*call = Call{done: call.done}
+	laneCalls.Put(call)
+}
+
+func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, payload []byte) (*Call, error) {
+	s, err := c.t.openStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.setClass(class.Urgency())
+	o := &ownStream{s: s, w: newWriter(s, &c.flushes, c.credits.sender(s, class), nil), r: c.callReader(s)}
+	o.r.meter = c.credits.receiver(s.id(), class)
+	o.w.mu.queue = append(o.w.mu.queue, prefaceCall|byte(class))
+	call := &Call{conn: c, ctx: ctx, own: o}
+	o.stop = context.AfterFunc(ctx, func() { call.abandon(cancelOf(ctx)) })
+	if err := o.w.send(ctx, wire.FrameHead{Type: wire.FrameRequest, Kind: kind, End: end}, payload); err != nil && !isRemoteReset(err) {
+		o.ended.Store(true)
+		call.Close(cancelOf(ctx))
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	if end {
+		call.CloseSend()
+	}
+	return call, nil
+}
+
+// callReader reads a stream that carries one call.
+func (c *Conn) callReader(s recvStream) *frameReader {
+	r := newFrameReader(s, streamReadBytes, c.cfg.MaxMessageBytes+wire.MaxHeaderBytes, "MaxMessageBytes")
+	r.pending = &c.incoming
+	return r
+}
+
+// OnLane reports whether the call shares a lane with others.
+func (call *Call) OnLane() bool { return call.own == nil }
+
+// Send sends one message of a streaming call; payload is the schema reference, then the message body. It borrows
+// payload until it returns. It blocks while the peer does not read.
+//
+// Errors: [ErrEnded] when the call has ended, with a response to receive; the cause of the context; *[ConnError].
+func (call *Call) Send(payload []byte) error {
+	err := call.own.w.send(call.ctx, wire.FrameHead{Type: wire.FrameMessage}, payload)
+	if err == nil {
+		return nil
+	}
+	if call.ctx.Err() != nil {
+		return context.Cause(call.ctx)
+	}
+	if isRemoteReset(err) {
+		return ErrEnded
+	}
+	return err
+}
+
+// CloseSend tells the peer that no more messages follow. It does not block.
+func (call *Call) CloseSend() {
+	call.own.sentFin = true
+	call.own.w.finish()
+}
+
+// Recv returns the next frame of the peer: a headers, message or response frame. A response is the last one. The
+// caller owns the payload.
+//
+// Errors: the cause of the context when it ends first; *[ConnError]; *[ResetError] when the peer gave up without
+// a response; a *[wire.LimitError] or *[wire.FormatError] when the peer broke the protocol. The call has then ended.
+func (call *Call) Recv() (wire.FrameType, *wire.Buffer, error) {
+	if call.own != nil {
+		return call.recvOwn()
+	}
+	if call.got {
+		return 0, nil, io.EOF
+	}
+	select {
+	case <-call.done:
+	case <-call.ctx.Done():
+		if call.conn.pending.remove(call.id) != nil {
+			call.got = true
+			call.conn.callEnded()
+			call.lane.cancel(call.id, cancelOf(call.ctx))
+			return 0, nil, context.Cause(call.ctx)
+		}
+		<-call.done // a result that is ready comes first
+	}
+	call.got = true
+	call.conn.callEnded()
+	resp := call.resp
+	call.resp = nil
+	return wire.FrameResponse, resp, call.err // ownership of resp passes to the caller
+}
+
+// cancel tells the peer that a call is no longer wanted. It does not wait for a full lane: then the peer cannot
+// be told in time, and its answer will be dropped here.
+func (l *lane) cancel(id uint64, reason wire.Cancel) {
+	_ = l.w.send(canceledContext, wire.FrameHead{Type: wire.FrameCancel, Call: id}, wire.AppendCancel(nil, reason)) // see above
+}
+
+// canceledContext makes a send give up where it would wait.
+var canceledContext = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func (call *Call) recvOwn() (wire.FrameType, *wire.Buffer, error) {
+	o := call.own
+	o.recv.Lock()
+	defer o.recv.Unlock()
+	if o.r == nil || o.ended.Load() {
+		if call.ctx.Err() != nil {
+			return 0, nil, context.Cause(call.ctx)
+		}
+		return 0, nil, io.EOF
+	}
+	f, err := o.r.next()
+	if err == nil {
+		switch f.Type {
+		case wire.FrameResponse:
+			call.end()
+			return f.Type, f.take(), nil
+		case wire.FrameHeaders, wire.FrameMessage:
+			return f.Type, f.take(), nil
+		}
+		f.large.Release()
+		err = violation(wire.CloseProtocol, "frame of type %d from the callee of a call", f.Type)
+	}
+	if call.ctx.Err() != nil {
+		return 0, nil, context.Cause(call.ctx)
+	}
+	if err == io.EOF {
+		err = violation(wire.CloseProtocol, "stream of a call ended without a response")
+	}
+	call.abandon(wire.Cancel{Code: wire.Canceled})
+	return 0, nil, err
+}
+
+// end counts the call as ended, once.
+func (call *Call) end() {
+	if call.own.ended.CompareAndSwap(false, true) {
+		call.own.stop()
+		call.conn.callEnded()
+	}
+}
+
+// abandon ends both directions of the call's own stream, so that whoever is blocked on it returns.
+func (call *Call) abandon(reason wire.Cancel) {
+	o := call.own
+	code := wire.ResetFor(reason.Code)
+	o.s.resetWrite(code)
+	o.s.stopRead(code)
+	o.w.fail(&ResetError{Code: code})
+	call.end()
+}
+
+// Close gives the call up if it has not ended, telling the peer the reason, and frees what it holds. It must be called
+// exactly once, after which the call must not be used.
+func (call *Call) Close(reason wire.Cancel) {
+	c := call.conn
+	o := call.own
+	if o == nil {
+		if !call.got {
+			if c.pending.remove(call.id) != nil {
+				call.lane.cancel(call.id, reason)
+			} else {
+				<-call.done
+				call.resp.Release()
+			}
+			c.callEnded()
+		}
+		call.recycle()
+		return
+	}
+	if !o.ended.Load() {
+		call.abandon(reason)
+	}
+	o.stop()
+	o.s.stopRead(wire.ResetNone)
+	if !o.sentFin {
+		o.s.resetWrite(wire.ResetNone)
+	}
+	c.credits.forget(o.s.id())
+	o.recv.Lock()
+	defer o.recv.Unlock()
+	if o.r != nil {
+		o.r.release()
+		o.r = nil
+	}
+}
+
+// cancelOf says why a context ended.
+func cancelOf(ctx context.Context) wire.Cancel {
+	err := context.Cause(ctx)
+	switch {
+	case ctx.Err() == nil:
+		return wire.Cancel{Code: wire.Canceled}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return wire.Cancel{Code: wire.DeadlineExceeded, Text: "the caller's deadline passed"}
+	case err == context.Canceled:
+		return wire.Cancel{Code: wire.Canceled}
+	}
+	return wire.Cancel{Code: wire.Canceled, Text: err.Error()}
+}
+
+func isRemoteReset(err error) bool {
+	reset := (*ResetError)(nil)
+	return errors.As(err, &reset) && reset.Remote
+}
+
+// stallTimeout bounds how long a peer may pause inside the first frame of a stream that it opened.
+const stallTimeout = 30 * time.Second

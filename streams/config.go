@@ -1,0 +1,115 @@
+package streams
+
+import (
+	"crypto/tls"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/wire"
+	"github.com/mycel-rpc/mycel/wire/schema"
+)
+
+// Defaults and ranges of [Config].
+const (
+	DefaultMaxMessageBytes  = 4 << 20
+	DefaultMaxStreams       = 960
+	DefaultHandshakeTimeout = 5 * time.Second
+	DefaultIdleTimeout      = 30 * time.Second
+
+	maxMessageLimit = 1 << 30
+	maxStreamsLimit = 16 << 10
+)
+
+// These are not configurable, because the invariant they form is what keeps unread data of some calls from
+// stalling the others: (MaxStreams + uniStreams) x streamWindow <= connection window, from the first byte on.
+const (
+	streamWindow = 128 << 10
+	uniStreams   = 64
+)
+
+// Config is what both ends of a connection need to know. It is copied when a connection is made and never
+// changed afterwards.
+type Config struct {
+	// TLS is required by [Dial] and [Listen]. ALPN and the minimum version are set by this package.
+	TLS *tls.Config
+
+	// MaxMessageBytes is the largest message body this side accepts. 0 means [DefaultMaxMessageBytes];
+	// at most 1 GiB.
+	MaxMessageBytes int
+
+	// MaxStreams is how many call streams the peer may have open at once: streaming calls and messages above
+	// the lane limit; further ones wait. 0 means [DefaultMaxStreams]; at most 16384. The peer can make this side
+	// hold up to MaxStreams x 128 KiB of unread data.
+	MaxStreams int
+
+	// MaxPendingBytes bounds the bytes of messages that are being received on one connection and not yet handed
+	// to a call. A message that would exceed it is refused. 0 means 64 MiB or 4 messages, whichever is more.
+	MaxPendingBytes int
+
+	// HandshakeTimeout bounds the time until the peer's hello is there. 0 means [DefaultHandshakeTimeout].
+	HandshakeTimeout time.Duration
+
+	// IdleTimeout ends a connection on which nothing arrives, although keep-alives are sent three times as
+	// often. 0 means [DefaultIdleTimeout]; at least one second.
+	IdleTimeout time.Duration
+
+	// Role and Session are sent in the hello; see there. An acceptor leaves Session zero to have one made.
+	Role    wire.Role
+	Session [16]byte
+
+	// Methods and Schemas are announced in the hello, so that the peer may refer to them by position. Schemas
+	// are the ones this side knows, most used first.
+	Methods []string
+	Schemas []*schema.Schema
+
+	// Serve takes an incoming call. It is called on the goroutine that reads the stream and must not block;
+	// it owns the call from then on. nil refuses every call as unimplemented.
+	Serve func(*Incoming)
+
+	// Logger receives events of the connection, never payloads; nil is silent.
+	Logger *zap.Logger
+}
+
+// withDefaults returns a validated copy of c.
+func (c Config) withDefaults() (*Config, error) {
+	for _, f := range []struct {
+		name  string
+		value *int
+		def   int
+		max   int
+	}{
+		{"MaxMessageBytes", &c.MaxMessageBytes, DefaultMaxMessageBytes, maxMessageLimit},
+		{"MaxStreams", &c.MaxStreams, DefaultMaxStreams, maxStreamsLimit},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+		if *f.value < 1 || *f.value > f.max {
+			return nil, fmt.Errorf("streams: %s is %d, must be between 1 and %d", f.name, *f.value, f.max)
+		}
+	}
+	if c.MaxPendingBytes == 0 {
+		c.MaxPendingBytes = max(64<<20, 4*c.MaxMessageBytes)
+	}
+	if c.MaxPendingBytes < c.MaxMessageBytes {
+		return nil, fmt.Errorf("streams: MaxPendingBytes is %d, must be at least MaxMessageBytes (%d)", c.MaxPendingBytes, c.MaxMessageBytes)
+	}
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = DefaultIdleTimeout
+	}
+	if c.HandshakeTimeout < 0 || c.IdleTimeout < time.Second {
+		return nil, fmt.Errorf("streams: HandshakeTimeout is %v and IdleTimeout %v, must be positive and at least 1s", c.HandshakeTimeout, c.IdleTimeout)
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	if c.Serve == nil {
+		c.Serve = func(in *Incoming) { in.Refuse(wire.Unimplemented, "this side serves no methods") }
+	}
+	return &c, nil
+}

@@ -1,0 +1,253 @@
+package streams
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/wire"
+	"github.com/mycel-rpc/mycel/wire/schema"
+)
+
+// A Conn is one connection to a peer. Both sides may start calls on it. All methods are safe for concurrent use.
+//
+//	            hello of the peer
+//	connecting ------------------> open --goaway sent or received--> draining --last call ends--> closed
+//	     \___________________________\___________Close, error______________\______________________/
+type Conn struct {
+	cfg    *Config
+	t      transport
+	dialer bool
+	log    *zap.Logger
+
+	// ctx ends when the connection has ended, with a *ConnError as cause.
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	wg      sync.WaitGroup // goroutines that last as long as a stream or the connection
+	flushes group          // goroutines that flush a writer
+
+	control lane
+	lanes   [wire.NumClasses][maxStripes]atomic.Pointer[lane] // opened by this side when first needed
+
+	schemasOut schemaSender
+	schemasIn  schemaReceiver
+
+	nextCall    atomic.Uint64
+	pending     pendingTable
+	outstanding atomic.Int64 // calls started here that have not ended
+	serving     atomic.Int64 // calls of the peer that have not ended
+	incoming    budget
+	credits     credits
+	adapt       adapt
+
+	peer     atomic.Pointer[peer] // nil until the hello has arrived
+	goneAway atomic.Bool          // the peer sent goaway: no new calls
+	leaving  atomic.Bool          // this side sent goaway
+
+	signal struct {
+		control chan struct{} // closed when the control stream exists
+		hello   chan struct{} // closed when peer is set
+		drained chan struct{} // closed when the peer has said drained
+		idle    chan struct{} // capacity 1; sent to when a count of calls reaches zero
+		busy    chan struct{} // capacity 1; sent to when a call starts on an idle connection
+		closed  chan struct{} // closed when the last goroutine has returned
+	}
+
+	mu struct {
+		sync.Mutex
+		peerLanes int  // lanes opened by the peer
+		hasHello  bool // a hello frame has been read; a second one is a violation
+		drained   bool // this side has said drained
+	}
+}
+
+// peer is what the hello of the other side said. It is immutable.
+type peer struct {
+	wire.Hello
+	methods map[string]uint64 // method number by name
+}
+
+func newConn(t transport, cfg *Config, dialer bool) *Conn {
+	c := &Conn{cfg: cfg, t: t, dialer: dialer, log: cfg.Logger}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.flushes.init()
+	c.pending.init()
+	c.incoming.limit = int64(cfg.MaxPendingBytes)
+	c.schemasIn.init(cfg.Schemas)
+	c.credits.init(c)
+	c.adapt.init()
+	c.signal.control = make(chan struct{})
+	c.signal.hello = make(chan struct{})
+	c.signal.drained = make(chan struct{})
+	c.signal.idle = make(chan struct{}, 1)
+	c.signal.busy = make(chan struct{}, 1)
+	c.signal.closed = make(chan struct{})
+	return c
+}
+
+// start runs the goroutines of the connection. All of them end when the transport does; Close waits for them.
+func (c *Conn) start(ctx context.Context) error {
+	if c.dialer {
+		s, err := c.t.openStream(ctx)
+		if err != nil {
+			c.t.close(wire.CloseNone, "")
+			return err
+		}
+		c.openControl(s, true)
+	}
+	c.wg.Go(c.acceptStreams)
+	c.wg.Go(c.acceptUniStreams)
+	c.wg.Go(c.maintain)
+	go c.shutdown() // ends after every other goroutine of the connection; Close waits on signal.closed
+	return nil
+}
+
+// shutdown waits for the end of the transport, fails what is still open and waits for the other goroutines.
+func (c *Conn) shutdown() {
+	<-c.t.done()
+	cause := c.t.cause()
+	c.cancel(cause)
+	c.pending.fail(cause)
+	c.credits.fail(cause)
+	c.log.Debug("connection ended", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(cause))
+	c.wg.Wait()
+	c.flushes.close()
+	close(c.signal.closed)
+}
+
+// hello is what this side announces.
+func (c *Conn) hello() *wire.Hello {
+	h := &wire.Hello{
+		Version:         wire.ProtocolVersion,
+		Software:        "mycel-go",
+		Role:            c.cfg.Role,
+		Session:         c.cfg.Session,
+		MaxMessageBytes: uint64(c.cfg.MaxMessageBytes),
+		Methods:         c.cfg.Methods,
+	}
+	if !c.dialer && h.Session == [16]byte{} {
+		rand.Read(h.Session[:])
+	}
+	for _, s := range c.cfg.Schemas {
+		h.Schemas = append(h.Schemas, s.ID())
+	}
+	return h
+}
+
+// Ready waits until the peer's hello has arrived. Calls need not wait for it.
+func (c *Conn) Ready(ctx context.Context) error {
+	select {
+	case <-c.signal.hello:
+		return nil
+	case <-c.ctx.Done():
+		return c.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// PeerHello returns the hello of the peer, which must not be modified, or nil while it has not arrived.
+func (c *Conn) PeerHello() *wire.Hello {
+	if p := c.peer.Load(); p != nil {
+		return &p.Hello
+	}
+	return nil
+}
+
+// MethodNum returns the number under which the peer announced the method, 0 when it has to be called by name.
+func (c *Conn) MethodNum(name string) uint64 {
+	if p := c.peer.Load(); p != nil {
+		return p.methods[name]
+	}
+	return 0
+}
+
+// PeerMaxMessageBytes returns the largest message body the peer accepts; before its hello, the default.
+func (c *Conn) PeerMaxMessageBytes() int {
+	if p := c.peer.Load(); p != nil {
+		return int(min(p.MaxMessageBytes, maxMessageLimit))
+	}
+	return DefaultMaxMessageBytes
+}
+
+// SchemaRef returns how a message written in s is labelled for the peer: by number once the peer has it, with
+// the definition inline until then, as generic CBOR (the zero reference) when the peer refused it.
+func (c *Conn) SchemaRef(s *schema.Schema) wire.SchemaRef {
+	num, inline := c.schemasOut.ref(s)
+	if !inline {
+		return wire.SchemaRef{Num: num}
+	}
+	return wire.SchemaRef{Num: num, ID: s.ID(), Canonical: s.Canonical()}
+}
+
+// Schema returns the schema that ref names, nil for generic CBOR. A definition that comes inline is remembered and
+// acknowledged. Errors: *[wire.FormatError] for a number that the peer never defined, or what
+// [schema.Parse] returns.
+func (c *Conn) Schema(ref *wire.SchemaRef) (*schema.Schema, error) {
+	if ref.Num == 0 {
+		return nil, nil
+	}
+	if !ref.Inline() {
+		if s := c.schemasIn.get(ref.Num); s != nil {
+			return s, nil
+		}
+		return nil, &wire.FormatError{What: "message", Reason: fmt.Sprintf("names schema %d, which was never defined", ref.Num)}
+	}
+	s, answer, err := c.schemasIn.define(ref.Num, ref.ID, ref.Canonical)
+	if answer {
+		a := wire.SchemaAnswer{Num: ref.Num, Refused: s == nil || c.schemasIn.get(ref.Num) == nil}
+		if err != nil {
+			a.Reason = err.Error()
+		}
+		c.sendControl(wire.FrameSchema, wire.AppendSchemaAnswer(nil, a))
+	}
+	return s, err
+}
+
+// Outstanding returns how many calls started here have not ended: the load of the connection.
+func (c *Conn) Outstanding() int { return int(c.outstanding.Load()) }
+
+// Serving returns how many calls of the peer have not ended.
+func (c *Conn) Serving() int { return int(c.serving.Load()) }
+
+// Draining reports whether no new calls can start on the connection.
+func (c *Conn) Draining() bool { return c.goneAway.Load() || c.ctx.Err() != nil }
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.ctx.Done() }
+
+// Err returns why the connection ended, nil while it has not.
+func (c *Conn) Err() error { return context.Cause(c.ctx) }
+
+// Stats returns figures of the connection.
+func (c *Conn) Stats() Stats { return c.t.stats() }
+
+// RemoteAddr returns the address of the peer.
+func (c *Conn) RemoteAddr() net.Addr { return c.t.remoteAddr() }
+
+// LocalAddr returns the address of this side.
+func (c *Conn) LocalAddr() net.Addr { return c.t.localAddr() }
+
+// Close ends the connection at once: every call on it fails. It returns when every goroutine of the connection has.
+// It is idempotent.
+func (c *Conn) Close() { c.CloseWith(wire.CloseNone, "closed by the application") }
+
+// CloseWith is Close with a code and a text that the peer sees.
+func (c *Conn) CloseWith(code uint64, text string) {
+	c.t.close(code, text)
+	<-c.signal.closed
+}
+
+// abort ends the connection because the peer broke the protocol. It does not wait, so that goroutines of the
+// connection may call it.
+func (c *Conn) abort(err *ConnError) {
+	if c.ctx.Err() == nil {
+		c.log.Warn("closing connection", zap.Stringer("peer", c.t.remoteAddr()), zap.String("reason", err.Text))
+	}
+	c.t.close(err.Code, err.Text)
+}

@@ -1,0 +1,280 @@
+package streams
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+const (
+	// tick is how often a connection with calls in progress looks after itself.
+	tick = 250 * time.Millisecond
+	// deadAfter is how long a peer may be silent while calls wait for it and pings are sent.
+	deadAfter = 5 * time.Second
+)
+
+// openControl makes s the control stream. It sends our hello first.
+func (c *Conn) openControl(s stream, opened bool) {
+	s.setClass(wire.ClassControl.Urgency())
+	c.control.init(c, s, wire.ClassControl)
+	if opened {
+		c.control.w.mu.queue = append(c.control.w.mu.queue, prefaceControl)
+	}
+	c.control.isControl = true
+	_ = c.control.w.send(c.ctx, wire.FrameHead{Type: wire.FrameHello}, wire.AppendHello(nil, c.hello())) // fails only when the connection has ended
+	close(c.signal.control)
+	if opened {
+		c.wg.Go(func() { c.control.read(newFrameReader(s, laneReadBytes, wire.MaxHelloBytes, "")) })
+	}
+}
+
+// sendControl sends one control frame. It gives up when the connection ends.
+func (c *Conn) sendControl(t wire.FrameType, payload []byte) {
+	select {
+	case <-c.signal.control:
+		_ = c.control.w.send(c.ctx, wire.FrameHead{Type: t}, payload) // fails only when the connection has ended
+	case <-c.ctx.Done():
+	}
+}
+
+// handleControl acts on a control frame. Its error closes the connection.
+func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
+	if c.peer.Load() == nil && t != wire.FrameHello {
+		return violation(wire.CloseProtocol, "frame of type %d on the control stream before hello", t)
+	}
+	switch t {
+	case wire.FrameHello:
+		return c.handleHello(payload)
+	case wire.FrameSchema:
+		a, err := wire.ParseSchemaAnswer(payload)
+		if err != nil {
+			return err
+		}
+		if a.Refused {
+			c.log.Info("peer refused a schema: generic CBOR from now on", zap.String("reason", a.Reason))
+		}
+		if !c.schemasOut.answer(a.Num, a.Refused) {
+			return violation(wire.CloseProtocol, "answer to schema %d, which was never sent", a.Num)
+		}
+		return nil
+	case wire.FrameCredit:
+		credit, err := wire.ParseCredit(payload)
+		if err == nil {
+			c.credits.raise(credit.Stream, credit.Limit)
+		}
+		return err
+	case wire.FramePing:
+		p, err := wire.ParsePing(payload)
+		if err == nil {
+			c.sendControl(wire.FramePong, wire.AppendPing(nil, wire.Ping{Nonce: p.Nonce, Load: uint64(c.serving.Load())}))
+		}
+		return err
+	case wire.FramePong:
+		_, err := wire.ParsePing(payload)
+		return err
+	case wire.FrameGoAway:
+		g, err := wire.ParseGoAway(payload)
+		if err != nil {
+			return err
+		}
+		c.log.Debug("peer sent goaway", zap.String("text", g.Text))
+		c.goneAway.Store(true)
+		c.checkDrained()
+		return nil
+	case wire.FrameDrained:
+		if err := wire.ParseDrained(payload); err != nil {
+			return err
+		}
+		select {
+		case <-c.signal.drained:
+			return violation(wire.CloseProtocol, "second drained frame")
+		default:
+			close(c.signal.drained)
+			return nil
+		}
+	}
+	return violation(wire.CloseProtocol, "frame of type %d on the control stream", t)
+}
+
+func (c *Conn) handleHello(payload []byte) error {
+	h, err := wire.ParseHello(payload)
+	if err != nil {
+		return err
+	}
+	if c.mu.hasHello { // only the reader of the control stream touches hasHello
+		return violation(wire.CloseProtocol, "second hello")
+	}
+	c.mu.hasHello = true
+	if h.Role != c.cfg.Role && c.dialer {
+		return violation(wire.CloseHandshake, "hello with role %d on a connection of role %d", h.Role, c.cfg.Role)
+	}
+	p := &peer{Hello: *h, methods: make(map[string]uint64, len(h.Methods))}
+	for i, m := range h.Methods {
+		p.methods[m] = uint64(i + 1)
+	}
+	c.schemasOut.peerKnows(h.Schemas)
+	c.peer.Store(p)
+	close(c.signal.hello)
+	return nil
+}
+
+// Role returns what the connection is for: what the dialer's hello says.
+func (c *Conn) Role() wire.Role {
+	if p := c.peer.Load(); p != nil && !c.dialer {
+		return p.Role
+	}
+	return c.cfg.Role
+}
+
+// GoAway tells the peer that calls which arrive from now on are refused. It returns without waiting; see [Conn.Drain].
+func (c *Conn) GoAway(text string) {
+	if c.leaving.CompareAndSwap(false, true) {
+		c.sendControl(wire.FrameGoAway, wire.AppendGoAway(nil, wire.GoAway{Text: text}))
+	}
+}
+
+// Leaving reports whether this side has sent goaway.
+func (c *Conn) Leaving() bool { return c.leaving.Load() }
+
+// Drain sends goaway, waits until the calls of both sides have ended and their results have arrived, and closes
+// the connection. When ctx ends first it closes the connection all the same and returns the cause.
+//
+// The wait for the peer's drained frame is what keeps results from being lost: quic-go drops what is unsent and
+// unread when a connection closes.
+func (c *Conn) Drain(ctx context.Context, text string) error {
+	c.GoAway(text)
+	for {
+		wait := c.signal.idle
+		if c.serving.Load() == 0 && c.outstanding.Load() == 0 {
+			wait = c.signal.drained
+		}
+		select {
+		case <-wait:
+			if wait == c.signal.drained {
+				c.CloseWith(wire.CloseDrained, text)
+				return nil
+			}
+		case <-c.ctx.Done():
+			<-c.signal.closed
+			return nil // the peer left first: it had nothing to wait for
+		case <-ctx.Done():
+			c.CloseWith(wire.CloseNone, "drain took too long")
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// checkDrained says drained once the peer has sent goaway and our last call has ended.
+func (c *Conn) checkDrained() {
+	if !c.goneAway.Load() || c.outstanding.Load() != 0 {
+		return
+	}
+	c.mu.Lock()
+	first := !c.mu.drained
+	c.mu.drained = true
+	c.mu.Unlock()
+	if first {
+		c.sendControl(wire.FrameDrained, wire.AppendDrained(nil))
+	}
+}
+
+// callStarted counts a call of ours, or refuses it when the peer takes no more.
+func (c *Conn) callStarted() error {
+	n := c.outstanding.Add(1)
+	if c.goneAway.Load() {
+		c.callEnded()
+		return ErrDraining
+	}
+	if n == 1 {
+		signal(c.signal.busy)
+	}
+	return nil
+}
+
+func (c *Conn) callEnded() {
+	if c.outstanding.Add(-1) == 0 {
+		signal(c.signal.idle)
+		if c.goneAway.Load() {
+			c.checkDrained()
+		}
+	}
+}
+
+func (c *Conn) serveEnded() {
+	if c.serving.Add(-1) == 0 {
+		signal(c.signal.idle)
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// maintain looks after the connection while calls are in progress: it enforces the handshake timeout, samples
+// the path and pings a silent peer.
+func (c *Conn) maintain() {
+	timer := time.NewTimer(c.cfg.HandshakeTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.signal.hello:
+	case <-timer.C:
+		c.abort(violation(wire.CloseHandshake, "no hello within %v", c.cfg.HandshakeTimeout))
+		return
+	case <-c.ctx.Done():
+		return
+	}
+	var beat heartbeat
+	for {
+		if c.outstanding.Load() == 0 {
+			beat = heartbeat{}
+			select {
+			case <-c.signal.busy:
+			case <-c.ctx.Done():
+				return
+			}
+		}
+		timer.Reset(tick)
+		select {
+		case <-timer.C:
+		case <-c.ctx.Done():
+			return
+		}
+		s := c.t.stats()
+		c.adapt.update(s)
+		if !beat.check(c, s, time.Now()) {
+			return
+		}
+	}
+}
+
+// A heartbeat notices that a peer has gone silent while calls wait for it.
+type heartbeat struct {
+	received uint64    // packets received when last looked at
+	since    time.Time // when something last arrived; zero at the start
+	nonce    uint64
+}
+
+// check sends a ping when nothing has arrived for a while, and closes the connection and returns false when the
+// silence has lasted too long.
+func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
+	if h.since.IsZero() || s.PacketsReceived != h.received {
+		h.since, h.received = now, s.PacketsReceived
+		return true
+	}
+	silence := now.Sub(h.since)
+	if silence >= deadAfter {
+		c.abort(violation(wire.CloseTimeout, "nothing received for %v while calls were waiting", silence.Round(time.Millisecond)))
+		return false
+	}
+	if silence >= max(tick, 3*s.SmoothedRTT) {
+		h.nonce++
+		c.sendControl(wire.FramePing, wire.AppendPing(nil, wire.Ping{Nonce: h.nonce, Load: uint64(c.serving.Load())}))
+	}
+	return true
+}

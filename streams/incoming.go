@@ -1,0 +1,339 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// maxServing bounds the calls of one peer in progress on one connection.
+const maxServing = 4096
+
+// Incoming is the callee's side of one call. Send and Recv may be used by different goroutines at the same time.
+// Respond or Refuse ends the call and must be called exactly once.
+type Incoming struct {
+	Class wire.Class
+	Kind  wire.CallKind
+	End   bool // no messages follow the request
+
+	// Payload is the request header and the first message. Whoever serves the call owns it.
+	Payload *wire.Buffer
+
+	conn *Conn
+	lane *lane
+	id   uint64
+	own  *ownStream
+
+	ended  atomic.Bool
+	notify atomic.Pointer[func(wire.Cancel)]
+	reason atomic.Pointer[wire.Cancel] // why the caller gave up; set once
+}
+
+// Conn returns the connection that the call came on.
+func (in *Incoming) Conn() *Conn { return in.conn }
+
+// serve hands a new call to whoever serves it.
+func (c *Conn) serve(in *Incoming) {
+	if n := c.serving.Add(1); n > maxServing {
+		in.Payload.Release()
+		in.Refuse(wire.ResourceExhausted, "more than 4096 calls in progress on one connection")
+		return
+	}
+	c.cfg.Serve(in)
+}
+
+// OnCancel arranges for f to be called, once, when the caller gives up or the connection ends; at once if it has
+// happened already. f must not block.
+func (in *Incoming) OnCancel(f func(wire.Cancel)) {
+	in.notify.Store(&f)
+	if reason := in.reason.Load(); reason != nil {
+		in.fire(*reason)
+	}
+}
+
+func (in *Incoming) canceled(reason wire.Cancel) {
+	if in.reason.CompareAndSwap(nil, &reason) {
+		in.fire(reason)
+	}
+}
+
+func (in *Incoming) fire(reason wire.Cancel) {
+	if f := in.notify.Swap(nil); f != nil {
+		(*f)(reason)
+	}
+}
+
+// Send sends a headers or message frame of a streaming call. It borrows payload until it returns. It blocks while
+// the caller does not read; it fails when the caller gives up. ctx bounds the wait for other senders.
+func (in *Incoming) Send(ctx context.Context, t wire.FrameType, payload []byte) error {
+	err := in.own.w.send(ctx, wire.FrameHead{Type: t}, payload)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Recv returns the schema reference and body of the caller's next message; the result belongs to the caller of
+// Recv. It returns io.EOF after the last one.
+func (in *Incoming) Recv() (*wire.Buffer, error) {
+	if in.End || in.own == nil {
+		return nil, io.EOF
+	}
+	o := in.own
+	o.recv.Lock()
+	defer o.recv.Unlock()
+	if o.r == nil {
+		return nil, ErrEnded
+	}
+	f, err := o.r.next()
+	if err != nil {
+		return nil, err
+	}
+	if f.Type != wire.FrameMessage {
+		f.large.Release()
+		return nil, violation(wire.CloseProtocol, "frame of type %d from the caller of a call", f.Type)
+	}
+	return f.take(), nil
+}
+
+// Respond ends the call with a response frame. It borrows payload until it returns. Large responses and responses
+// to a caller that does not read block until the connection ends.
+func (in *Incoming) Respond(payload []byte) {
+	c := in.conn
+	defer in.finish()
+	h := wire.FrameHead{Type: wire.FrameResponse, Call: in.id}
+	if in.own != nil {
+		h.Call = 0
+		in.own.stop()                        // from here on the writer notices a caller that gives up
+		_ = in.own.w.send(c.ctx, h, payload) // fails only when nobody waits any more
+		in.own.w.finish()
+		return
+	}
+	in.lane.forget(in.id)
+	if len(payload) <= wire.MaxLaneFrameBytes {
+		_ = in.lane.w.send(c.ctx, h, payload) // fails only when the connection has ended
+		return
+	}
+	c.respondOnStream(in, h, payload)
+}
+
+// respondOnStream sends a response that is too large for its lane on a stream of its own.
+func (c *Conn) respondOnStream(in *Incoming, h wire.FrameHead, payload []byte) {
+	s, err := c.t.openUniStream(c.ctx)
+	if err != nil {
+		return // the connection has ended
+	}
+	s.setClass(in.Class.Urgency())
+	w := newWriter(s, &c.flushes, c.credits.sender(s, in.Class), nil)
+	w.mu.queue = append(w.mu.queue, prefaceResponse|byte(in.Class))
+	_ = w.send(c.ctx, h, payload) // fails only when the caller has gone
+	w.finish()
+	c.credits.forget(s.id())
+}
+
+// Refuse ends a call that nothing was done for.
+func (in *Incoming) Refuse(code wire.Code, text string) {
+	b := wire.NewBuffer(64 + len(text))
+	b.B = wire.AppendResponse(b.B, &wire.Response{Status: wire.Status{Code: code, Message: text, Unprocessed: true}})
+	in.Respond(b.B)
+	b.Release()
+}
+
+// finish frees what the call holds.
+func (in *Incoming) finish() {
+	if !in.ended.CompareAndSwap(false, true) {
+		panic("streams: call answered twice")
+	}
+	in.notify.Store(nil)
+	if o := in.own; o != nil {
+		o.stop()
+		o.s.stopRead(wire.ResetNone)
+		in.conn.credits.forget(o.s.id())
+		o.recv.Lock()
+		o.r.release()
+		o.r = nil
+		o.recv.Unlock()
+		o.s.releaseCredit()
+	}
+	in.conn.serveEnded()
+}
+
+// acceptStreams serves the streams that the peer opens.
+func (c *Conn) acceptStreams() {
+	for {
+		s, err := c.t.acceptStream(c.ctx)
+		if err != nil {
+			return
+		}
+		c.wg.Go(func() { c.serveStream(s) })
+	}
+}
+
+// serveStream reads the preface of a stream that the peer opened and the first frame of a call, and serves it.
+func (c *Conn) serveStream(s stream) {
+	r := c.callReader(s)
+	r.idle = s.setReadDeadline
+	preface, err := r.readByte()
+	if err != nil { // the peer gave the stream up
+		c.rejectStream(s, r, wire.ResetNone)
+		return
+	}
+	class := wire.Class(preface &^ prefaceMask)
+	switch {
+	case preface == prefaceControl && !c.dialer:
+		c.becomeControl(s, r)
+	case preface&prefaceMask == prefaceLane && class.Valid():
+		c.becomeLane(s, r, class)
+	case preface&prefaceMask == prefaceCall && class.Valid():
+		c.serveCall(s, r, class)
+	default:
+		c.rejectStream(s, r, wire.ResetProtocol)
+		c.abort(violation(wire.CloseProtocol, "stream with the unknown preface %#x", preface))
+	}
+}
+
+// rejectStream ends a stream of the peer that carries nothing for us.
+func (c *Conn) rejectStream(s stream, r *frameReader, code uint64) {
+	r.release()
+	s.stopRead(code)
+	s.resetWrite(code)
+	s.releaseCredit()
+}
+
+// grow moves what r has read so far into a reader of another size.
+func (r *frameReader) grow(size, maxLen int, knob string) *frameReader {
+	n := newFrameReader(r.s, size, maxLen, knob)
+	n.buf.B = append(n.buf.B, r.buf.B[r.pos:]...)
+	r.release()
+	return n
+}
+
+func (c *Conn) becomeControl(s stream, r *frameReader) {
+	select {
+	case <-c.signal.control:
+		c.rejectStream(s, r, wire.ResetProtocol)
+		c.abort(violation(wire.CloseProtocol, "second control stream"))
+		return
+	default:
+	}
+	s.setReadDeadline(time.Time{})
+	c.openControl(s, false)
+	c.control.read(r.grow(laneReadBytes, wire.MaxHelloBytes, ""))
+}
+
+func (c *Conn) becomeLane(s stream, r *frameReader, class wire.Class) {
+	c.mu.Lock()
+	c.mu.peerLanes++
+	n := c.mu.peerLanes
+	c.mu.Unlock()
+	if n > maxPeerLanes {
+		c.rejectStream(s, r, wire.ResetProtocol)
+		c.abort(violation(wire.CloseLimit, "more than %d lanes", maxPeerLanes))
+		return
+	}
+	s.setReadDeadline(time.Time{})
+	s.setClass(class.Urgency())
+	l := new(lane)
+	l.init(c, s, class)
+	l.read(r.grow(laneReadBytes, wire.MaxLaneFrameBytes, ""))
+}
+
+// serveCall reads the request of a call that has a stream of its own.
+func (c *Conn) serveCall(s stream, r *frameReader, class wire.Class) {
+	s.setClass(class.Urgency())
+	o := &ownStream{s: s, w: newWriter(s, &c.flushes, c.credits.sender(s, class), nil), r: r}
+	r.meter = c.credits.receiver(s.id(), class)
+	in := &Incoming{conn: c, Class: class, own: o}
+	f, err := r.next()
+	switch {
+	case err == nil && f.Type == wire.FrameRequest:
+	case err == nil:
+		f.large.Release()
+		err = violation(wire.CloseProtocol, "frame of type %d at the start of a call", f.Type)
+		fallthrough
+	default:
+		c.failedRequest(in, err)
+		return
+	}
+	r.idle = nil
+	s.setReadDeadline(time.Time{})
+	in.Kind, in.End, in.Payload = f.Kind, f.End, f.take()
+	o.stop = s.onSendDone(func(err error) { in.canceled(cancelOfStream(err)) })
+	c.serve(in)
+}
+
+// failedRequest answers a call whose request could not be read.
+func (c *Conn) failedRequest(in *Incoming, err error) {
+	in.own.stop = func() bool { return true }
+	limit := (*wire.LimitError)(nil)
+	c.serving.Add(1)
+	switch {
+	case errors.As(err, &limit):
+		in.Refuse(wire.ResourceExhausted, limit.Error())
+	case isRemoteReset(err) || c.ctx.Err() != nil:
+		in.own.s.resetWrite(wire.ResetNone)
+		in.finish()
+	default:
+		in.Refuse(wire.InvalidArgument, err.Error())
+	}
+}
+
+// cancelOfStream says why nothing more can be sent on the stream of a call.
+func cancelOfStream(err error) wire.Cancel {
+	reset := (*ResetError)(nil)
+	if errors.As(err, &reset) {
+		return wire.Cancel{Code: wire.CodeOfReset(reset.Code)}
+	}
+	return wire.Cancel{Code: wire.Unavailable, Text: "connection lost"}
+}
+
+// acceptUniStreams takes the responses that are too large for their lanes.
+func (c *Conn) acceptUniStreams() {
+	for {
+		s, err := c.t.acceptUniStream(c.ctx)
+		if err != nil {
+			return
+		}
+		c.wg.Go(func() { c.readResponse(s) })
+	}
+}
+
+func (c *Conn) readResponse(s recvStream) {
+	r := c.callReader(s)
+	r.idle = s.setReadDeadline
+	defer func() {
+		c.credits.forget(s.id())
+		r.release()
+		s.stopRead(wire.ResetNone)
+		s.releaseCredit()
+	}()
+	preface, err := r.readByte()
+	if err != nil {
+		return // the peer gave the stream up
+	}
+	class := wire.Class(preface &^ prefaceMask)
+	if preface&prefaceMask != prefaceResponse || !class.Valid() {
+		c.abort(violation(wire.CloseProtocol, "unidirectional stream with the unknown preface %#x", preface))
+		return
+	}
+	r.meter = c.credits.receiver(s.id(), class)
+	f, err := r.next()
+	if err != nil {
+		if call := c.pending.remove(f.Call); call != nil && f.Type == wire.FrameResponse {
+			call.finish(nil, err)
+		}
+		return
+	}
+	if f.Type != wire.FrameResponse {
+		f.large.Release()
+		c.abort(violation(wire.CloseProtocol, "frame of type %d on a response stream", f.Type))
+		return
+	}
+	if err := c.deliver(f.Call, f.take()); err != nil {
+		c.abort(violationOf(err))
+	}
+}

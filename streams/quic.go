@@ -1,0 +1,321 @@
+package streams
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// keepAlives is how many keep-alives go out in one idle timeout.
+const keepAlives = 3
+
+func quicConfig(cfg *Config) *quic.Config {
+	window := uint64(cfg.MaxStreams+uniStreams) * streamWindow
+	return &quic.Config{
+		HandshakeIdleTimeout:           cfg.HandshakeTimeout,
+		MaxIdleTimeout:                 cfg.IdleTimeout,
+		KeepAlivePeriod:                cfg.IdleTimeout / keepAlives,
+		InitialStreamReceiveWindow:     streamWindow,
+		MaxStreamReceiveWindow:         streamWindow,
+		InitialConnectionReceiveWindow: window,
+		MaxConnectionReceiveWindow:     window,
+		MaxIncomingStreams:             int64(cfg.MaxStreams),
+		MaxIncomingUniStreams:          uniStreams,
+		RequireStreamCreditRelease:     true,
+	}
+}
+
+// tlsConfig returns a copy of the configuration with what this protocol needs.
+func tlsConfig(c *tls.Config) (*tls.Config, error) {
+	if c == nil {
+		return nil, errors.New("streams: TLS is required (framework.DevTLS makes a pair for first steps)")
+	}
+	c = c.Clone()
+	c.NextProtos = []string{wire.ALPN}
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS13)
+	return c, nil
+}
+
+// Dial connects to the UDP address, on a socket of its own, and returns when the TLS handshake is done; use
+// [Conn.Ready] to wait for the peer's hello as well. The server name is taken from cfg.TLS, or else from address.
+func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("streams: address %q: %w", address, err)
+	}
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, fmt.Errorf("streams: address %q: %w", address, err)
+	}
+	socket, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, fmt.Errorf("streams: opening a UDP socket: %w", err)
+	}
+	if cfg.TLS != nil && cfg.TLS.ServerName == "" {
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.ServerName = host
+	}
+	return DialPacket(ctx, socket, addr, cfg)
+}
+
+// DialPacket is [Dial] over a packet connection, which it takes ownership of, also when it fails. cfg.TLS names the
+// server.
+func DialPacket(ctx context.Context, socket net.PacketConn, addr net.Addr, cfg Config) (*Conn, error) {
+	tr := &quic.Transport{Conn: socket}
+	release := func() {
+		_ = tr.Close() // a transport without connections has nothing to fail
+		_ = socket.Close()
+	}
+	conf, err := cfg.withDefaults()
+	if err != nil {
+		release()
+		return nil, err
+	}
+	tlsConf, err := tlsConfig(cfg.TLS)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	qc, err := tr.Dial(ctx, addr, tlsConf, quicConfig(conf))
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("streams: connecting to %v: %w", addr, ctxError(ctx, err))
+	}
+	c := newConn(&quicTransport{conn: qc, release: release}, conf, true)
+	if err := c.start(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// A Listener accepts connections on one packet connection.
+type Listener struct {
+	cfg *Config
+	tr  *quic.Transport
+	ln  *quic.Listener
+}
+
+// Listen accepts connections that arrive on socket, which stays the caller's: close it after the listener.
+func Listen(socket net.PacketConn, cfg Config) (*Listener, error) {
+	conf, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	tlsConf, err := tlsConfig(cfg.TLS)
+	if err != nil {
+		return nil, err
+	}
+	tr := &quic.Transport{Conn: socket, StatelessResetKey: resetKey(tlsConf)}
+	ln, err := tr.Listen(tlsConf, quicConfig(conf))
+	if err != nil {
+		return nil, fmt.Errorf("streams: listening on %v: %w", socket.LocalAddr(), err)
+	}
+	return &Listener{cfg: conf, tr: tr, ln: ln}, nil
+}
+
+// resetKey derives the key of stateless resets (RFC 9000, section 10.3) from the server's private key, so that a
+// restarted server tells the clients of its predecessor at once that their connections are gone.
+func resetKey(c *tls.Config) *quic.StatelessResetKey {
+	key := new(quic.StatelessResetKey)
+	if len(c.Certificates) > 0 {
+		if der, err := x509.MarshalPKCS8PrivateKey(c.Certificates[0].PrivateKey); err == nil {
+			mac := hmac.New(sha256.New, der)
+			mac.Write([]byte("mycel stateless reset"))
+			copy(key[:], mac.Sum(nil))
+			return key
+		}
+	}
+	rand.Read(key[:]) // a key held elsewhere: resets are then not recognised across restarts
+	return key
+}
+
+// Accept returns the next connection whose TLS handshake is done.
+func (l *Listener) Accept(ctx context.Context) (*Conn, error) {
+	qc, err := l.ln.Accept(ctx)
+	if err != nil {
+		return nil, quicError(err)
+	}
+	c := newConn(&quicTransport{conn: qc, release: func() {}}, l.cfg, false)
+	return c, c.start(ctx)
+}
+
+// Addr returns the address that the listener is reached at.
+func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
+
+// Close stops accepting. Connections that were accepted stay open; close them before [Listener.Release].
+func (l *Listener) Close() error { return l.ln.Close() }
+
+// Release frees the transport under the connections that were accepted. Whatever is still open ends without telling
+// the peer.
+func (l *Listener) Release() error { return l.tr.Close() }
+
+// quicTransport is a transport over one QUIC connection.
+type quicTransport struct {
+	conn    *quic.Conn
+	release func() // frees the socket of a dialed connection
+}
+
+func (t *quicTransport) openStream(ctx context.Context) (stream, error) {
+	s, err := t.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, ctxError(ctx, err)
+	}
+	return (*quicStream)(s), nil
+}
+
+func (t *quicTransport) openUniStream(ctx context.Context) (sendStream, error) {
+	s, err := t.conn.OpenUniStreamSync(ctx)
+	if err != nil {
+		return nil, ctxError(ctx, err)
+	}
+	return (*quicSendStream)(s), nil
+}
+
+func (t *quicTransport) acceptStream(ctx context.Context) (stream, error) {
+	s, err := t.conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, ctxError(ctx, err)
+	}
+	return (*quicStream)(s), nil
+}
+
+func (t *quicTransport) acceptUniStream(ctx context.Context) (recvStream, error) {
+	s, err := t.conn.AcceptUniStream(ctx)
+	if err != nil {
+		return nil, ctxError(ctx, err)
+	}
+	return (*quicRecvStream)(s), nil
+}
+
+func (t *quicTransport) close(code uint64, text string) {
+	_ = t.conn.CloseWithError(quic.ApplicationErrorCode(code), wire.CutText(text, 512)) // always nil
+	t.release()
+}
+
+func (t *quicTransport) done() <-chan struct{} { return t.conn.Context().Done() }
+func (t *quicTransport) cause() error          { return quicError(context.Cause(t.conn.Context())) }
+func (t *quicTransport) remoteAddr() net.Addr  { return t.conn.RemoteAddr() }
+func (t *quicTransport) localAddr() net.Addr   { return t.conn.LocalAddr() }
+
+func (t *quicTransport) stats() Stats {
+	s := t.conn.ConnectionStats()
+	return Stats{
+		MinRTT: s.MinRTT, SmoothedRTT: s.SmoothedRTT,
+		BytesSent: s.BytesSent, BytesReceived: s.BytesReceived,
+		PacketsSent: s.PacketsSent, PacketsReceived: s.PacketsReceived, PacketsLost: s.PacketsLost,
+		CongestionWindow: s.CongestionWindow,
+		GSO:              t.conn.ConnectionState().GSO,
+	}
+}
+
+// ctxError prefers the cause of a context that has ended.
+func ctxError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return quicError(err)
+}
+
+// quicError is the one place where errors of quic-go become ours.
+func quicError(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if s := (*quic.StreamError)(nil); errors.As(err, &s) {
+		return &ResetError{Code: uint64(s.ErrorCode), Remote: s.Remote}
+	}
+	if a := (*quic.ApplicationError)(nil); errors.As(err, &a) {
+		return &ConnError{Code: uint64(a.ErrorCode), Text: a.ErrorMessage, Remote: a.Remote}
+	}
+	if errors.As(err, new(*ConnError)) || errors.As(err, new(*ResetError)) {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &ConnError{Err: err}
+}
+
+// The three kinds of QUIC streams behind our interfaces. Their methods that come in pairs differ only in type.
+type (
+	quicStream     quic.Stream
+	quicSendStream quic.SendStream
+	quicRecvStream quic.ReceiveStream
+)
+
+func (s *quicStream) q() *quic.Stream            { return (*quic.Stream)(s) }
+func (s *quicSendStream) q() *quic.SendStream    { return (*quic.SendStream)(s) }
+func (s *quicRecvStream) q() *quic.ReceiveStream { return (*quic.ReceiveStream)(s) }
+
+func (s *quicStream) Read(p []byte) (int, error)      { return readQUIC(s.q(), p) }
+func (s *quicRecvStream) Read(p []byte) (int, error)  { return readQUIC(s.q(), p) }
+func (s *quicStream) Write(p []byte) (int, error)     { return writeQUIC(s.q(), p) }
+func (s *quicSendStream) Write(p []byte) (int, error) { return writeQUIC(s.q(), p) }
+
+func (s *quicStream) tryWrite(p []byte) (bool, error)     { return tryWriteQUIC(s.q(), p) }
+func (s *quicSendStream) tryWrite(p []byte) (bool, error) { return tryWriteQUIC(s.q(), p) }
+
+func (s *quicStream) closeWrite() error     { return s.q().Close() }
+func (s *quicSendStream) closeWrite() error { return s.q().Close() }
+
+func (s *quicStream) resetWrite(code uint64)     { s.q().CancelWrite(quic.StreamErrorCode(code)) }
+func (s *quicSendStream) resetWrite(code uint64) { s.q().CancelWrite(quic.StreamErrorCode(code)) }
+func (s *quicStream) stopRead(code uint64)       { s.q().CancelRead(quic.StreamErrorCode(code)) }
+func (s *quicRecvStream) stopRead(code uint64)   { s.q().CancelRead(quic.StreamErrorCode(code)) }
+
+// Streams are always incremental: one that is not and has no credit blocks others of its urgency.
+func (s *quicStream) setClass(urgency int8)     { s.q().SetPriority(urgency, true) }
+func (s *quicSendStream) setClass(urgency int8) { s.q().SetPriority(urgency, true) }
+
+func (s *quicStream) onSendDone(f func(error)) func() bool {
+	return afterSendDone(s.q().Context(), f)
+}
+
+func (s *quicSendStream) onSendDone(f func(error)) func() bool {
+	return afterSendDone(s.q().Context(), f)
+}
+
+func afterSendDone(ctx context.Context, f func(error)) func() bool {
+	return context.AfterFunc(ctx, func() { f(quicError(context.Cause(ctx))) })
+}
+
+func (s *quicStream) id() uint64     { return uint64(s.q().StreamID()) }
+func (s *quicSendStream) id() uint64 { return uint64(s.q().StreamID()) }
+func (s *quicRecvStream) id() uint64 { return uint64(s.q().StreamID()) }
+
+// Setting a deadline never fails.
+func (s *quicStream) setReadDeadline(t time.Time)     { _ = s.q().SetReadDeadline(t) }
+func (s *quicRecvStream) setReadDeadline(t time.Time) { _ = s.q().SetReadDeadline(t) }
+
+func (s *quicStream) releaseCredit()     { s.q().ReleaseStreamCredit() }
+func (s *quicRecvStream) releaseCredit() { s.q().ReleaseStreamCredit() }
+
+func readQUIC(r io.Reader, p []byte) (int, error) {
+	n, err := r.Read(p)
+	return n, quicError(err)
+}
+
+func writeQUIC(w io.Writer, p []byte) (int, error) {
+	n, err := w.Write(p)
+	return n, quicError(err)
+}
+
+func tryWriteQUIC(w interface{ TryWriteAll([]byte) error }, p []byte) (bool, error) {
+	err := w.TryWriteAll(p)
+	if err == quic.ErrWouldBlock {
+		return false, nil
+	}
+	return err == nil, quicError(err)
+}

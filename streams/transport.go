@@ -1,0 +1,69 @@
+package streams
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+)
+
+// A transport is one connection that multiplexes streams: QUIC, or a pair in memory. Its methods are safe for
+// concurrent use. Everything above this interface is independent of quic-go, so that another implementation
+// (TLS over TCP where UDP is blocked, a fork with other congestion control) can stand in.
+type transport interface {
+	openStream(ctx context.Context) (stream, error)
+	openUniStream(ctx context.Context) (sendStream, error)
+	acceptStream(ctx context.Context) (stream, error)
+	acceptUniStream(ctx context.Context) (recvStream, error)
+
+	// close ends the connection and tells the peer code and text. The first call decides.
+	close(code uint64, text string)
+	// done is closed when the connection has ended; cause then says why, as a *ConnError.
+	done() <-chan struct{}
+	cause() error
+
+	stats() Stats
+	remoteAddr() net.Addr
+	localAddr() net.Addr
+}
+
+// A sendStream is the sending direction of a stream. At most one goroutine writes at a time; everything else may
+// be called concurrently. Errors are *ResetError or *ConnError.
+type sendStream interface {
+	io.Writer
+	// tryWrite queues all of p without blocking, or nothing: then it reports false with a nil error.
+	tryWrite(p []byte) (bool, error)
+	closeWrite() error // sends FIN
+	resetWrite(code uint64)
+	setClass(urgency int8)
+	// onSendDone arranges for f to be called on a goroutine of its own when nothing can be sent any more, with
+	// a *ResetError that has Remote set when the peer asked to stop. The result undoes it, as that of
+	// [context.AfterFunc] does.
+	onSendDone(f func(error)) (stop func() bool)
+	id() uint64
+}
+
+// A recvStream is the receiving direction of a stream. At most one goroutine reads at a time.
+type recvStream interface {
+	io.Reader
+	stopRead(code uint64)
+	setReadDeadline(t time.Time)
+	id() uint64
+	// releaseCredit lets the peer open another stream in place of this one, once both directions have ended.
+	releaseCredit()
+}
+
+type stream interface {
+	sendStream
+	recvStream
+}
+
+// Stats are figures of one connection.
+type Stats struct {
+	MinRTT, SmoothedRTT          time.Duration // zero where the transport does not know
+	BytesSent, BytesReceived     uint64        // UDP payload
+	PacketsSent, PacketsReceived uint64
+	PacketsLost                  uint64
+	CongestionWindow             uint64 // bytes
+	GSO                          bool   // generic segmentation offload is in use
+}
