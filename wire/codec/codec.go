@@ -1,0 +1,154 @@
+package codec
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"unsafe"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/mycel-rpc/mycel/wire/schema"
+)
+
+// ErrType is wrapped by the errors about a value that is not of a codec's type, or nil.
+var ErrType = errors.New("codec: wrong type of value")
+
+// readersPerCodec is how many schemas of writers a codec remembers the plans for.
+const readersPerCodec = 64
+
+// Codec encodes and decodes values of one Go type. It is immutable and safe for concurrent use.
+type Codec struct {
+	typ, ptr reflect.Type // T and *T
+	desc     *schema.Schema
+	why      string // why desc is nil
+	info     map[*schema.Struct]*structInfo
+	defaults []op // of the generic form
+
+	own     *Reader                              // reads our own schema; nil when desc is
+	readers *lru.Cache[schema.ID, readerOrError] // by the ID of the writer's schema
+}
+
+type readerOrError struct {
+	r   *Reader
+	err error
+}
+
+var codecs sync.Map // reflect.Type -> *Codec
+
+// For returns the codec of the type t: T itself, not *T. It is compiled at the first call for t and shared afterwards.
+//
+// Errors: *[TypeError] naming the field that cannot be sent or has a bad tag.
+func For(t reflect.Type) (*Codec, error) {
+	if c, ok := codecs.Load(t); ok {
+		return c.(*Codec), nil
+	}
+	if t == nil {
+		return nil, fmt.Errorf("%w: no type", ErrType)
+	}
+	c, err := compile(t)
+	if err != nil {
+		return nil, err
+	}
+	shared, _ := codecs.LoadOrStore(t, c)
+	return shared.(*Codec), nil
+}
+
+// Of returns the codec of T, as [For] does.
+func Of[T any]() (*Codec, error) { return For(reflect.TypeFor[T]()) }
+
+func compile(t reflect.Type) (*Codec, error) {
+	d := describer{
+		structs:  make(map[reflect.Type]*structInfo),
+		bySchema: make(map[*schema.Struct]*structInfo),
+		open:     make(map[reflect.Type]bool),
+	}
+	root, err := d.typ(t)
+	if err != nil {
+		var te *TypeError
+		if errors.As(err, &te) {
+			return nil, &TypeError{Type: t, Field: te.Field, Reason: te.describe(t)}
+		}
+		return nil, err
+	}
+	c := &Codec{typ: t, ptr: reflect.PointerTo(t), why: d.notPlain, info: d.bySchema}
+	if c.readers, err = lru.New[schema.ID, readerOrError](readersPerCodec); err != nil {
+		return nil, err
+	}
+	if root.Kind == schema.KindStruct && customOf(t) == customNone {
+		b := builder{info: c.info}
+		c.defaults = b.appendDefaults(nil, root.Struct, 0)
+	}
+	if c.why != "" {
+		return c, nil
+	}
+	if c.desc, err = schema.New(root, schema.DefaultLimits); err != nil {
+		c.desc, c.why = nil, err.Error() // too large to be negotiated
+		return c, nil
+	}
+	res, err := schema.Resolve(c.desc, c.desc)
+	if err != nil {
+		return nil, err
+	}
+	c.own = c.reader(c.desc, res)
+	return c, nil
+}
+
+// Type returns T.
+func (c *Codec) Type() reflect.Type { return c.typ }
+
+// Schema returns the description of T, or nil when only the generic form can express it.
+func (c *Codec) Schema() *schema.Schema { return c.desc }
+
+// Append appends the value that v, a *T, points to: in the positional form, or in the generic one when Schema is nil.
+// It borrows v until it returns and returns dst extended, or dst as it was with an error. Encoding a T without maps,
+// values of type any and methods of its own allocates only to grow dst.
+//
+// Errors: *[EncodeError] when a method of a field fails or the value is nested too deeply; one wrapping [ErrType] when
+// v is no *T or nil.
+func (c *Codec) Append(dst []byte, v any) ([]byte, error) {
+	p, err := c.pointer(v)
+	if err != nil {
+		return dst, err
+	}
+	if c.own == nil {
+		return c.AppendGeneric(dst, v)
+	}
+	var e encoder
+	var b []byte
+	if root := &c.own.root; root.kind == kStruct {
+		b = e.structure(dst, root.sub, p)
+	} else {
+		b = e.value(dst, root, p)
+	}
+	if e.err != nil {
+		e.err.Type = c.typ
+		return dst, e.err
+	}
+	return b, nil
+}
+
+// Decode decodes b, which a writer with the same schema has appended, into the T that v points to. All exported fields
+// are overwritten; memory they held is not reused. It borrows b until it returns; the result does not alias b.
+//
+// Errors: *[DecodeError] when b is malformed, holds more than one message or does not fit T; *[LimitError] when it
+// exceeds lim; one wrapping [ErrType] when v is no *T or nil. What v points to after an error is undefined.
+func (c *Codec) Decode(b []byte, v any, lim Limits) error {
+	if c.own == nil {
+		return c.DecodeGeneric(b, v, lim)
+	}
+	return c.own.Decode(b, v, lim)
+}
+
+// pointer returns v, which must be a *T, as a pointer to the T.
+func (c *Codec) pointer(v any) (unsafe.Pointer, error) {
+	if reflect.TypeOf(v) != c.ptr {
+		return nil, fmt.Errorf("%w: %T where *%s is needed", ErrType, v, c.typ)
+	}
+	p := reflect.ValueOf(v).UnsafePointer()
+	if p == nil {
+		return nil, fmt.Errorf("%w: nil *%s", ErrType, c.typ)
+	}
+	return p, nil
+}

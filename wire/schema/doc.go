@@ -1,0 +1,2 @@
+// Package schema describes message types: canonical bytes, identity, evolution.
+package schema
