@@ -98,6 +98,8 @@ func benchCodec[T any](b *testing.B, v *T) {
 	buf := make([]byte, 0, 2*len(msg))
 	run("encode", len(msg), func() error { _, err := c.Append(buf, v); return err })
 	run("decode", len(msg), func() error { return c.Decode(msg, new(T), Limits{}) })
+	reused := new(T)
+	run("decode-reused", len(msg), func() error { return c.Decode(msg, reused, Limits{}) })
 	run("encode-fxamacker", len(generic), func() error { _, err := cbor.Marshal(v); return err })
 	run("decode-fxamacker", len(generic), func() error { return cbor.Unmarshal(generic, new(T)) })
 }

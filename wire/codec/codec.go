@@ -20,7 +20,8 @@ const readersPerCodec = 64
 
 // Codec encodes and decodes values of one Go type. It is immutable and safe for concurrent use.
 type Codec struct {
-	typ, ptr reflect.Type // T and *T
+	typ, ptr reflect.Type   // T and *T
+	ptrWord  unsafe.Pointer // the first word of an any that holds a *T
 	desc     *schema.Schema
 	why      string // why desc is nil
 	info     map[*schema.Struct]*structInfo
@@ -72,7 +73,8 @@ func compile(t reflect.Type) (*Codec, error) {
 		}
 		return nil, err
 	}
-	c := &Codec{typ: t, ptr: reflect.PointerTo(t), why: d.notPlain, info: d.bySchema}
+	nilT := reflect.Zero(reflect.PointerTo(t)).Interface()
+	c := &Codec{typ: t, ptr: reflect.PointerTo(t), ptrWord: (*emptyInterface)(unsafe.Pointer(&nilT)).typ, why: d.notPlain, info: d.bySchema}
 	if c.readers, err = lru.New[schema.ID, readerOrError](readersPerCodec); err != nil {
 		return nil, err
 	}
@@ -108,9 +110,9 @@ func (c *Codec) Schema() *schema.Schema { return c.desc }
 // Errors: *[EncodeError] when a method of a field fails or the value is nested too deeply; one wrapping [ErrType] when
 // v is no *T or nil.
 func (c *Codec) Append(dst []byte, v any) ([]byte, error) {
-	p, err := c.pointer(v)
-	if err != nil {
-		return dst, err
+	p := c.pointer(v)
+	if p == nil {
+		return dst, c.wrongType(v)
 	}
 	if c.own == nil {
 		return c.AppendGeneric(dst, v)
@@ -141,14 +143,21 @@ func (c *Codec) Decode(b []byte, v any, lim Limits) error {
 	return c.own.Decode(b, v, lim)
 }
 
-// pointer returns v, which must be a *T, as a pointer to the T.
-func (c *Codec) pointer(v any) (unsafe.Pointer, error) {
-	if reflect.TypeOf(v) != c.ptr {
-		return nil, fmt.Errorf("%w: %T where *%s is needed", ErrType, v, c.typ)
+// emptyInterface is the layout of a value of type any that holds a pointer.
+type emptyInterface struct{ typ, data unsafe.Pointer }
+
+// pointer returns v, which must be a *T, as a pointer to the T; nil when it is not one or nil.
+func (c *Codec) pointer(v any) unsafe.Pointer {
+	if e := (*emptyInterface)(unsafe.Pointer(&v)); e.typ == c.ptrWord {
+		return e.data
 	}
-	p := reflect.ValueOf(v).UnsafePointer()
-	if p == nil {
-		return nil, fmt.Errorf("%w: nil *%s", ErrType, c.typ)
+	return nil
+}
+
+// wrongType is the error for a v from which [Codec.pointer] made nil.
+func (c *Codec) wrongType(v any) error {
+	if reflect.TypeOf(v) == c.ptr {
+		return fmt.Errorf("%w: nil *%s", ErrType, c.typ)
 	}
-	return p, nil
+	return fmt.Errorf("%w: %T where *%s is needed", ErrType, v, c.typ)
 }

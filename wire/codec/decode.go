@@ -97,7 +97,7 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 	case kText:
 		*(*string)(f) = d.text(o.flags)
 	case kBytes:
-		*(*[]byte)(f) = append([]byte(nil), d.raw(majorBytes)...)
+		d.bytes(f)
 	case kByteArray:
 		d.byteArray(o, f)
 	case kTime:
@@ -132,6 +132,16 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 		d.skip(0)
 	default:
 		panic("codec: no way to decode an op of kind " + o.kind.String())
+	}
+}
+
+// bytes decodes bytes into the slice at f, whose memory it reuses.
+func (d *decoder) bytes(f unsafe.Pointer) {
+	p := (*[]byte)(f)
+	if raw := d.raw(majorBytes); len(raw) > 0 {
+		*p = append((*p)[:0], raw...)
+	} else {
+		*p = nil
 	}
 }
 

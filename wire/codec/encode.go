@@ -34,7 +34,8 @@ func (e *encoder) structure(b []byte, p *plan, base unsafe.Pointer) []byte {
 		f := unsafe.Add(base, o.off)
 		switch o.kind {
 		case kText:
-			b = appendText(b, *(*string)(f))
+			s := *(*string)(f)
+			b = append(appendHead(b, majorText, uint64(len(s))), s...)
 			continue
 		case kInt64:
 			b = appendInt(b, *(*int64)(f))

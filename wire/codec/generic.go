@@ -43,8 +43,8 @@ func must[T any](v T, err error) T {
 //
 // Errors: *[EncodeError]; [ErrType] when v is no *T or nil.
 func (c *Codec) AppendGeneric(dst []byte, v any) ([]byte, error) {
-	if _, err := c.pointer(v); err != nil {
-		return dst, err
+	if c.pointer(v) == nil {
+		return dst, c.wrongType(v)
 	}
 	buf := bytes.NewBuffer(dst)
 	if err := encMode.MarshalToBuffer(v, buf); err != nil {
@@ -58,15 +58,14 @@ func (c *Codec) AppendGeneric(dst []byte, v any) ([]byte, error) {
 //
 // Errors: as for [Codec.Decode]. What v points to after an error is undefined.
 func (c *Codec) DecodeGeneric(b []byte, v any, lim Limits) error {
-	p, err := c.pointer(v)
-	if err != nil {
+	p := c.pointer(v)
+	if p == nil {
+		return c.wrongType(v)
+	}
+	d := decoder{b: b}
+	if err := d.limit(lim); err != nil {
 		return err
 	}
-	lim, err = lim.orDefault()
-	if err != nil {
-		return err
-	}
-	d := decoder{b: b, depth: lim.MaxDepth, items: lim.MaxElements, room: lim.MaxMemoryBytes, lim: lim}
 	d.skip(skipIndefinite | skipCharge)
 	if err := d.end(c.typ); err != nil {
 		return err

@@ -22,9 +22,20 @@ var DefaultLimits = Limits{MaxDepth: 128, MaxElements: 1 << 20, MaxMemoryBytes: 
 // maxDepth bounds recursion in both directions, so that neither a message nor a cyclic value exhausts the stack.
 const maxDepth = 1024
 
-func (l Limits) orDefault() (Limits, error) {
+// limit gives d the budgets of lim, in which it replaces zeros with the defaults.
+func (d *decoder) limit(lim Limits) error {
+	if lim == (Limits{}) {
+		lim = DefaultLimits
+	} else if err := lim.complete(); err != nil {
+		return err
+	}
+	d.lim, d.depth, d.items, d.room = lim, lim.MaxDepth, lim.MaxElements, lim.MaxMemoryBytes
+	return nil
+}
+
+func (l *Limits) complete() error {
 	if l.MaxDepth < 0 || l.MaxDepth > maxDepth || l.MaxElements < 0 || l.MaxMemoryBytes < 0 {
-		return l, fmt.Errorf("codec: illegal limits %+v: MaxDepth is 0 to %d, the others are not negative", l, maxDepth)
+		return fmt.Errorf("codec: illegal limits %+v: MaxDepth is 0 to %d, the others are not negative", *l, maxDepth)
 	}
 	if l.MaxDepth == 0 {
 		l.MaxDepth = DefaultLimits.MaxDepth
@@ -35,5 +46,5 @@ func (l Limits) orDefault() (Limits, error) {
 	if l.MaxMemoryBytes == 0 {
 		l.MaxMemoryBytes = DefaultLimits.MaxMemoryBytes
 	}
-	return l, nil
+	return nil
 }

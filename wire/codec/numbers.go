@@ -118,11 +118,16 @@ func copyNumbers(dst unsafe.Pointer, raw []byte, width int) {
 	}
 }
 
-// makeNumbers stores a slice of n numbers at f and returns its memory. Slices without pointers of one width are alike.
+// makeNumbers stores a slice of n numbers at f and returns its memory, which is the old one when that is large enough.
+// Slices without pointers of one width are alike.
 func makeNumbers(f unsafe.Pointer, n, width int) unsafe.Pointer {
 	if n == 0 {
 		*(*[]byte)(f) = nil
 		return nil
+	}
+	if h := (*sliceHeader)(f); h.cap >= n {
+		h.len = n
+		return h.data
 	}
 	switch width {
 	case 1:

@@ -3,7 +3,6 @@ package codec
 import (
 	"fmt"
 	"reflect"
-	"unsafe"
 
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
@@ -56,21 +55,18 @@ func (c *Codec) reader(writer *schema.Schema, res *schema.Resolution) *Reader {
 // Decode decodes b, a message of the writer, into the T that v points to. Fields the writer does not send get their
 // defaults. Otherwise it is [Codec.Decode].
 func (r *Reader) Decode(b []byte, v any, lim Limits) error {
-	p, err := r.c.pointer(v)
-	if err != nil {
-		return err
+	p := r.c.pointer(v)
+	if p == nil {
+		return r.c.wrongType(v)
 	}
-	if lim, err = lim.orDefault(); err != nil {
+	d := decoder{b: b, slabs: r.slabs && len(b) <= slabMaxBytes}
+	if err := d.limit(lim); err != nil {
 		return err
-	}
-	d := decoder{
-		b: b, slabs: r.slabs && len(b) <= slabMaxBytes,
-		depth: lim.MaxDepth, items: lim.MaxElements, room: lim.MaxMemoryBytes, lim: lim,
 	}
 	if r.root.kind == kStruct {
 		d.structure(r.root.sub, p)
 	} else {
-		d.value(&r.root, unsafe.Pointer(p))
+		d.value(&r.root, p)
 	}
 	return d.end(r.c.typ)
 }
