@@ -1,0 +1,56 @@
+// Command peers measures remote calls over several transports in one process, in turn.
+//
+// It is started by package bench, one directory up, whose documentation shows the usage. It is a module of its own so
+// that the libraries below stay away from Mycel's users.
+//
+// # What is measured
+//
+// Server, clients and harness share one process and talk over loopback. For each case, a scenario's size and
+// concurrency, every transport is started and warmed up; then the transports take turns, round by round, so that
+// whatever else the machine does disturbs them alike. The report gives the median of the rounds, metric by metric,
+// and the extremes. CPU time, allocations and garbage are those of the whole process. Bytes on the wire are what the
+// clients' sockets carried in both directions, without the headers of IP, TCP and UDP. Each round begins after a
+// garbage collection and beside about 60 MB of live payload, so the collector runs as rarely for everybody as in a
+// service with state.
+//
+// Payloads are typed Go structs, and each transport encodes and decodes them at both ends: a call returns what the
+// server's handler received. They are samples of thousands of different records, or windows into 48 MiB of random
+// bytes. Closed loops (all but "mixed") start the next call when the last is complete. "mixed" starts calls at a fixed
+// rate and times them from when they were due, so that a call that could not even start does not count as fast.
+//
+// A ratio is larger than 1 where Mycel is better, whichever direction of the metric that is.
+//
+// # The baseline
+//
+// wss is hypha-rpc's way of calling, in the best form we can give it: one binary WebSocket message over TLS 1.3 per
+// call, two MessagePack maps with string keys back to back (see hyphaframe.go), answers found by session identity,
+// a goroutine per request, messages above 256 KiB sent in parts. It leaves out what makes hypha-rpc itself slower: the relay between
+// the clients, the acknowledgement of each part, heartbeats, and generators that take a call per item (here the server
+// pushes). Buffers are pooled at both ends, there is no compression and no wait, and TCP_NODELAY is on as always in Go.
+// wss-batch adds the combining writer that Mycel's lanes have, to show what of the difference that alone makes. A single
+// stream has one sender and thus nothing to combine.
+//
+// # Why these libraries
+//
+// The benchmarks of libraries_test.go chose them, on 2 cores at Go 1.26 (medians; the machine was not quiet, so only
+// figures of the same block compare):
+//
+//	MessagePack, encode and decode      100 B record        16 KiB report
+//	  tinylib/msgp 1.6.5, generated     0.21 µs   5 allocs   15.7 µs   145 allocs   chosen
+//	  shamaton/msgpack 3.1.0            0.82 µs  12 allocs   38.6 µs   185 allocs
+//	  vmihailenco/msgpack 5.4.1         1.14 µs   7 allocs   93.7 µs   183 allocs
+//	  the same, map[string]any          1.27 µs  23 allocs    127 µs  1709 allocs
+//
+//	WebSocket, echo, 64 outstanding     250 B      16 KiB     255 KiB
+//	  lxzan/gws 1.8.9                   20.6 µs    41.1 µs    419 µs    chosen
+//	  gorilla/websocket 1.5.3           22.2 µs    48.1 µs    416 µs
+//	  coder/websocket 1.8.15            27.7 µs    71.8 µs    606 µs
+//
+// The chosen codec is generated code with the keys compiled in, which dynamic languages do not have: it flatters the
+// baseline. The keys on the wire are the same.
+//
+// # Adding a transport
+//
+// Implement endpoint and caller of transport.go and list the transport there. The handlers of streams call sendTicks
+// and sendBlobs of payload.go.
+package main

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// report is everything that a run found out; its JSON form is what -json writes.
+type report struct {
+	Host   host    `json:"host"`
+	Rows   []row   `json:"rows"`
+	Ratios []ratio `json:"ratios"`
+}
+
+// rowKey says what a row is about.
+type rowKey struct {
+	Scenario    string `json:"scenario"`
+	Transport   string `json:"transport"`
+	SizeBytes   int    `json:"size_bytes"`  // of a request, or of a message of a stream
+	Concurrency int    `json:"concurrency"` // calls outstanding; of mixed: the large calls beside
+}
+
+// row is the median of its rounds, metric by metric, and the extremes.
+type row struct {
+	rowKey
+	metrics
+	Min metrics `json:"min"`
+	Max metrics `json:"max"`
+
+	rounds []metrics
+}
+
+// metrics are the figures of a row. One that was not measured is zero, and absent in JSON.
+type metrics struct {
+	CallsPerS         float64 `json:"calls_per_s,omitzero"`     // or messages per second
+	MBPerS            float64 `json:"mb_per_s,omitzero"`        // 10^6 bytes of payload, one direction
+	P50Micros         float64 `json:"p50_us,omitzero"`          // latency
+	P99Micros         float64 `json:"p99_us,omitzero"`          // latency
+	CPUMicrosPerCall  float64 `json:"cpu_us_per_call,omitzero"` // of the whole process: client, server, harness
+	AllocsPerCall     float64 `json:"allocs_per_call,omitzero"`
+	AllocBytesPerCall float64 `json:"alloc_bytes_per_call,omitzero"`
+	WireBytesPerCall  float64 `json:"wire_bytes_per_call,omitzero"` // both directions, without IP, TCP and UDP headers
+}
+
+// metricOf describes each metric once.
+var metricOf = []struct {
+	name         string // in JSON
+	get          func(*metrics) *float64
+	moreIsBetter bool
+}{
+	{"calls_per_s", func(m *metrics) *float64 { return &m.CallsPerS }, true},
+	{"mb_per_s", func(m *metrics) *float64 { return &m.MBPerS }, true},
+	{"p50_us", func(m *metrics) *float64 { return &m.P50Micros }, false},
+	{"p99_us", func(m *metrics) *float64 { return &m.P99Micros }, false},
+	{"cpu_us_per_call", func(m *metrics) *float64 { return &m.CPUMicrosPerCall }, false},
+	{"allocs_per_call", func(m *metrics) *float64 { return &m.AllocsPerCall }, false},
+	{"alloc_bytes_per_call", func(m *metrics) *float64 { return &m.AllocBytesPerCall }, false},
+	{"wire_bytes_per_call", func(m *metrics) *float64 { return &m.WireBytesPerCall }, false},
+}
+
+// ratio compares the candidate with a baseline. It is larger than 1 where the candidate is better, whichever
+// direction of the metric that is.
+type ratio struct {
+	Scenario    string  `json:"scenario"`
+	SizeBytes   int     `json:"size_bytes"`
+	Concurrency int     `json:"concurrency"`
+	Metric      string  `json:"metric"`
+	Over        string  `json:"over"`  // the baseline
+	Value       float64 `json:"value"` // of the medians
+	Min         float64 `json:"min"`   // of the rounds, each compared with the same round of the baseline
+	Max         float64 `json:"max"`
+}
+
+// addRound adds a round to the row of its key, which it creates if there is none.
+func (r *report) addRound(key rowKey, m metrics) {
+	i := slices.IndexFunc(r.Rows, func(have row) bool { return have.rowKey == key })
+	if i < 0 {
+		i = len(r.Rows)
+		r.Rows = append(r.Rows, row{rowKey: key})
+	}
+	r.Rows[i].rounds = append(r.Rows[i].rounds, m)
+}
+
+// summarize fills in the medians, the extremes and the ratios.
+func (r *report) summarize() {
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		for _, metric := range metricOf {
+			values := make([]float64, len(row.rounds))
+			for j := range row.rounds {
+				values[j] = *metric.get(&row.rounds[j])
+			}
+			*metric.get(&row.metrics), *metric.get(&row.Min), *metric.get(&row.Max) = median(values), slices.Min(values), slices.Max(values)
+		}
+	}
+	r.Ratios = []ratio{}
+	for i := range r.Rows {
+		if base := &r.Rows[i]; base.Transport != candidate {
+			if c := r.candidateRow(base.rowKey); c != nil {
+				r.Ratios = append(r.Ratios, ratiosOf(c, base)...)
+			}
+		}
+	}
+}
+
+// candidateRow returns the candidate's row beside that of a baseline, or nil.
+func (r *report) candidateRow(key rowKey) *row {
+	key.Transport = candidate
+	i := slices.IndexFunc(r.Rows, func(have row) bool { return have.rowKey == key })
+	if i < 0 {
+		return nil
+	}
+	return &r.Rows[i]
+}
+
+// ratiosOf leaves out metrics that either side did not measure.
+func ratiosOf(c, base *row) []ratio {
+	var out []ratio
+	for _, metric := range metricOf {
+		better := func(c, base *metrics) float64 {
+			if metric.moreIsBetter {
+				return *metric.get(c) / *metric.get(base)
+			}
+			return *metric.get(base) / *metric.get(c)
+		}
+		if *metric.get(&c.Min) == 0 || *metric.get(&base.Min) == 0 {
+			continue
+		}
+		var paired []float64
+		for i := range min(len(c.rounds), len(base.rounds)) {
+			paired = append(paired, better(&c.rounds[i], &base.rounds[i]))
+		}
+		out = append(out, ratio{base.Scenario, base.SizeBytes, base.Concurrency, metric.name, base.Transport,
+			better(&c.metrics, &base.metrics), slices.Min(paired), slices.Max(paired)})
+	}
+	return out
+}
+
+// median returns the middle value, or the mean of the two in the middle. There must be one.
+func median(values []float64) float64 {
+	s := slices.Clone(values)
+	slices.Sort(s)
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// sort groups the rows of a case, in the order in which the cases were first seen, and orders them as the transports
+// are listed.
+func (r *report) sort(transportNames []string) {
+	first := map[rowKey]int{}
+	caseOf := func(k rowKey) rowKey { k.Transport = ""; return k }
+	for i, row := range r.Rows {
+		if _, ok := first[caseOf(row.rowKey)]; !ok {
+			first[caseOf(row.rowKey)] = i
+		}
+	}
+	slices.SortStableFunc(r.Rows, func(a, b row) int {
+		return cmp.Or(
+			cmp.Compare(first[caseOf(a.rowKey)], first[caseOf(b.rowKey)]),
+			cmp.Compare(slices.Index(transportNames, a.Transport), slices.Index(transportNames, b.Transport)),
+		)
+	})
+}
+
+func (r *report) writeJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(r); err != nil {
+		return fmt.Errorf("bench: write report: %w", err)
+	}
+	return nil
+}

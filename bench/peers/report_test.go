@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// exampleReport has two rounds of a transport pair in one case.
+func exampleReport() *report {
+	r := &report{Host: host{CPU: "Example CPU", Cores: 2, OS: "linux 6.1", Go: "go1.26", Commit: "0123456789ab", Date: "2026-01-01T00:00:00Z",
+		DurationMillis: 150, Rounds: 3, UDPReceiveBytes: 7 << 20, UDPSendBytes: 7 << 20, GSO: "on", HelloBytes: 9_000_000, HelloModules: 7}}
+	key := rowKey{Scenario: "small", Transport: "wss", SizeBytes: 100, Concurrency: 64}
+	for _, rate := range []float64{80_000, 100_000, 90_000} {
+		r.addRound(key, metrics{CallsPerS: rate, P50Micros: 800, P99Micros: 2000, CPUMicrosPerCall: 20, AllocsPerCall: 40, WireBytesPerCall: 400})
+	}
+	key.Transport = candidate
+	for _, rate := range []float64{400_000, 400_000, 450_000} {
+		r.addRound(key, metrics{CallsPerS: rate, P50Micros: 200, P99Micros: 4000, CPUMicrosPerCall: 4, WireBytesPerCall: 100})
+	}
+	r.sort([]string{candidate, "wss"})
+	r.summarize()
+	return r
+}
+
+func TestRowsAreMediansWithExtremesAndTheCandidateIsFirst(t *testing.T) {
+	r := exampleReport()
+	if r.Rows[0].Transport != candidate {
+		t.Errorf("first row is of %s", r.Rows[0].Transport)
+	}
+	if got := r.Rows[1]; got.CallsPerS != 90_000 || got.Min.CallsPerS != 80_000 || got.Max.CallsPerS != 100_000 {
+		t.Errorf("rate %v, from %v to %v; want 90000, from 80000 to 100000", got.CallsPerS, got.Min.CallsPerS, got.Max.CallsPerS)
+	}
+}
+
+func TestRatiosAreLargerThanOneWhereTheCandidateIsBetter(t *testing.T) {
+	got := map[string]ratio{}
+	for _, x := range exampleReport().Ratios {
+		got[x.Metric] = x
+	}
+	for metric, want := range map[string]float64{
+		"calls_per_s":         400_000. / 90_000, // more is better
+		"p50_us":              4,                 // less is better
+		"p99_us":              0.5,               // the candidate is worse
+		"cpu_us_per_call":     5,
+		"wire_bytes_per_call": 4,
+	} {
+		if got[metric].Value != want || got[metric].Over != "wss" {
+			t.Errorf("%s: ratio %+v, want %v over wss", metric, got[metric], want)
+		}
+	}
+	if x, ok := got["allocs_per_call"]; ok {
+		t.Errorf("ratio %+v of a metric that one side did not measure", x)
+	}
+	if x := got["calls_per_s"]; x.Min != 4 || x.Max != 5 { // 400/100 and 400/80 or 450/90
+		t.Errorf("ratios of paired rounds from %v to %v, want 4 to 5", x.Min, x.Max)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for _, test := range []struct {
+		values []float64
+		want   float64
+	}{
+		{[]float64{3}, 3},
+		{[]float64{9, 1, 2}, 2},
+		{[]float64{4, 1, 3, 2}, 2.5},
+	} {
+		if got := median(test.values); got != test.want {
+			t.Errorf("median of %v is %v, want %v", test.values, got, test.want)
+		}
+	}
+}
+
+func TestReportsMatchTheGoldenFiles(t *testing.T) {
+	var js, table bytes.Buffer
+	r := exampleReport()
+	if err := r.writeJSON(&js); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Host.write(&table); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.writeTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	for file, got := range map[string][]byte{"testdata/report.json": js.Bytes(), "testdata/report.txt": table.Bytes()} {
+		if *update {
+			if err := os.WriteFile(file, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s differs; -update rewrites it. Got:\n%s", file, got)
+		}
+	}
+}
+
+func TestRunReportsTheChosenRowsAndNothingElse(t *testing.T) {
+	var out, progress bytes.Buffer
+	file := t.TempDir() + "/report.json"
+	err := run(t.Context(), []string{"-scenario", "connect,small", "-transport", "ws", "-duration", "5ms", "-warmup", "1ms", "-rounds", "1", "-json", file}, &out, &progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(js), `"scenario"`); n != 4 { // three of small; connect-cold, but nothing to resume
+		t.Errorf("%d rows, want 4:\n%s%s", n, &progress, &out)
+	}
+}
+
+func TestRunRefusesWhatItCannotDo(t *testing.T) {
+	for _, args := range [][]string{{"-scenario", "smal"}, {"-transport", "wss,wss"}, {"-rounds", "0"}, {"-duration", "0s"}, {"small"}} {
+		if err := run(t.Context(), args, new(bytes.Buffer), new(bytes.Buffer)); err == nil {
+			t.Errorf("%q was accepted", args)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// plan is what the flags ask for.
+type plan struct {
+	scenarios  []scenario
+	transports []transport
+	rounds     int           // at least 1
+	duration   time.Duration // of a round of one transport
+	warmup     time.Duration
+	progress   io.Writer
+}
+
+// overtime is what a round may take beyond its duration before it counts as hanging.
+const overtime = 30 * time.Second
+
+// run measures everything and adds it to the report. A transport that fails in a case has no row there; its errors
+// are joined into the result, and the rest is still measured. It ends early when ctx does.
+func (p *plan) run(ctx context.Context, r *report) error {
+	var errs []error
+	for _, s := range p.scenarios {
+		for _, c := range s.cases {
+			if ctx.Err() != nil {
+				return errors.Join(append(errs, context.Cause(ctx))...)
+			}
+			start := time.Now()
+			fmt.Fprintf(p.progress, "%-15s %8s x%-5d", c.row.Scenario, size(c.row.SizeBytes), c.row.Concurrency)
+			measured, err := p.runCase(ctx, c)
+			for _, m := range measured {
+				r.addRound(m.row, m.metrics())
+			}
+			fmt.Fprintf(p.progress, "%s  (%.1f s)\n", p.summary(c.row, measured), time.Since(start).Seconds())
+			if err != nil {
+				fmt.Fprintln(p.progress, err)
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// summary tells the median rates of a case in a few words.
+func (p *plan) summary(key rowKey, measured []measurement) string {
+	var out strings.Builder
+	for _, t := range p.transports {
+		key.Transport = t.name
+		var rates []float64
+		for i := range measured {
+			if m := &measured[i]; m.row == key {
+				rates = append(rates, m.metrics().CallsPerS)
+			}
+		}
+		if len(rates) > 0 {
+			fmt.Fprintf(&out, "  %s %s/s", t.name, number(median(rates)))
+		}
+	}
+	return out.String()
+}
+
+// contender is a transport while a case is measured.
+type contender struct {
+	transport
+	endpoint endpoint
+	client   caller
+	measured []measurement
+	err      error // ends its part
+}
+
+// runCase lets the transports take turns, round by round, so that whatever disturbs the machine disturbs them alike.
+// Each round begins with another one.
+func (p *plan) runCase(ctx context.Context, c benchCase) ([]measurement, error) {
+	var contenders []*contender
+	for _, t := range p.transports {
+		x := &contender{transport: t}
+		contenders = append(contenders, x)
+		if x.endpoint, x.err = t.start(); x.err == nil {
+			x.client, x.err = x.endpoint.dial(ctx, false)
+		}
+		x.round(ctx, c, p.warmup, false)
+	}
+	for n := range p.rounds {
+		first := n % len(contenders)
+		for _, x := range slices.Concat(contenders[first:], contenders[:first]) {
+			x.round(ctx, c, p.duration, true)
+		}
+	}
+	var measured []measurement
+	var errs []error
+	for _, x := range contenders {
+		err := errors.Join(x.err, x.close())
+		switch {
+		case errors.Is(err, errNotApplicable):
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %s, %s, %d concurrent: %w", x.name, c.row.Scenario, size(c.row.SizeBytes), c.row.Concurrency, err))
+		default:
+			measured = append(measured, x.measured...)
+		}
+	}
+	return measured, errors.Join(errs...)
+}
+
+// round measures once, unless the contender has failed before.
+func (x *contender) round(ctx context.Context, c benchCase, d time.Duration, keep bool) {
+	if x.err != nil || d <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, d+overtime)
+	defer cancel()
+	runtime.GC() // the garbage of the others is not this one's
+	ms, err := c.measure(ctx, &round{row: c.row, endpoint: x.endpoint, client: x.client, duration: d})
+	if x.err = err; err != nil || !keep {
+		return
+	}
+	for _, m := range ms {
+		if m.row.Scenario == "" {
+			m.row = c.row
+		}
+		m.row.Transport = x.name
+		x.measured = append(x.measured, m)
+	}
+}
+
+func (x *contender) close() error {
+	var errs []error
+	if x.client != nil {
+		errs = append(errs, x.client.close())
+	}
+	if x.endpoint != nil {
+		errs = append(errs, x.endpoint.close())
+	}
+	return errors.Join(errs...)
+}

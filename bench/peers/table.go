@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// writeTable writes the rows, aligned, grouped by case. Beside each baseline stands by how much the candidate is
+// better: rate, latencies, CPU, allocations, bytes on the wire.
+func (r *report) writeTable(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	compared, several := len(r.Ratios) > 0, false
+	for i := range r.Rows {
+		several = several || r.Rows[i].Transport != r.Rows[0].Transport
+	}
+	header := "scenario\tsize\tconc.\ttransport\tper s\tMB/s\tp50 µs\tp99 µs\tCPU µs\tallocs\tB alloc\tB wire\tmin..max per s\t"
+	if compared {
+		header += candidate + " ×rate\t×p50\t×p99\t×CPU\t×allocs\t×wire\t"
+	}
+	fmt.Fprintln(t, header)
+	var last rowKey
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		this := row.rowKey
+		this.Transport = ""
+		if i > 0 && this != last && several {
+			fmt.Fprintln(t, strings.Repeat("\t", strings.Count(header, "\t")))
+		}
+		last = this
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s..%s\t",
+			row.Scenario, size(row.SizeBytes), row.Concurrency, row.Transport,
+			number(row.CallsPerS), number(row.MBPerS), number(row.P50Micros), number(row.P99Micros), number(row.CPUMicrosPerCall),
+			number(row.AllocsPerCall), number(row.AllocBytesPerCall), number(row.WireBytesPerCall),
+			number(row.Min.CallsPerS), number(row.Max.CallsPerS))
+		if compared {
+			for _, metric := range []string{"calls_per_s", "p50_us", "p99_us", "cpu_us_per_call", "allocs_per_call", "wire_bytes_per_call"} {
+				fmt.Fprintf(t, "%s\t", r.ratioText(row.rowKey, metric))
+			}
+		}
+		fmt.Fprintln(t)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("bench: write table: %w", err)
+	}
+	return nil
+}
+
+func (r *report) ratioText(over rowKey, metric string) string {
+	for _, x := range r.Ratios {
+		if x.Scenario == over.Scenario && x.SizeBytes == over.SizeBytes && x.Concurrency == over.Concurrency && x.Over == over.Transport && x.Metric == metric {
+			return strconv.FormatFloat(x.Value, 'f', 2, 64)
+		}
+	}
+	return ""
+}
+
+// number formats a figure with three significant digits, or all of a larger integral part.
+func number(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
+	return strconv.FormatFloat(v, 'f', digits, 64)
+}
+
+func size(bytes int) string {
+	switch {
+	case bytes >= 1<<20:
+		return strconv.Itoa(bytes>>20) + " MiB"
+	case bytes >= 1<<10:
+		return strconv.Itoa(bytes>>10) + " KiB"
+	}
+	return strconv.Itoa(bytes) + " B"
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+	"github.com/tinylib/msgp/msgp"
+)
+
+const readBufferBytes = 64 << 10
+
+// wsServer is the endpoint of the WebSocket transports.
+type wsServer struct {
+	mode      writeMode
+	listener  net.Listener
+	upgrader  *gws.Upgrader
+	clientTLS *tls.Config            // nil without TLS
+	sessions  tls.ClientSessionCache // of the clients that may resume
+	wire      atomic.Uint64
+	running   sync.WaitGroup // the accept loop, connections and calls
+}
+
+func startWebSocket(secure bool, mode writeMode) func() (endpoint, error) {
+	return func() (endpoint, error) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("bench: listen: %w", err)
+		}
+		s := &wsServer{mode: mode, listener: ln, sessions: tls.NewLRUClientSessionCache(0)}
+		if secure {
+			server, client, err := newTLSConfigs()
+			if err != nil {
+				return nil, errors.Join(err, ln.Close())
+			}
+			s.clientTLS, s.listener = client, tls.NewListener(ln, server)
+		}
+		s.upgrader = gws.NewUpgrader(&serverEvents{}, &gws.ServerOption{
+			ReadMaxPayloadSize:  maxMessageBytes,
+			WriteMaxPayloadSize: maxMessageBytes,
+			NewSession:          func() gws.SessionStorage { return newServerConn(s) },
+		})
+		s.running.Go(s.accept) // ends when close closes the listener
+		return s, nil
+	}
+}
+
+func (s *wsServer) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.running.Go(func() { s.serve(conn) }) // ends when the client closes the connection
+	}
+}
+
+func (s *wsServer) serve(conn net.Conn) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // for the handshake; fails only on a closed connection
+	br := bufio.NewReaderSize(conn, readBufferBytes)
+	request, err := http.ReadRequest(br)
+	if err != nil {
+		return
+	}
+	ws, err := s.upgrader.UpgradeFromConn(conn, br, request)
+	if err != nil {
+		return
+	}
+	_ = conn.SetDeadline(time.Time{})
+	ws.ReadLoop()
+}
+
+func (s *wsServer) wireBytes() uint64 { return s.wire.Load() }
+
+func (s *wsServer) close() error {
+	err := s.listener.Close()
+	s.running.Wait()
+	return err
+}
+
+// serverConn is the server's end of a connection. It travels as the library's session storage, which is otherwise
+// unused, so that finding it costs nothing per message.
+type serverConn struct {
+	gws.SessionStorage
+	*link
+	server *wsServer
+}
+
+func newServerConn(s *wsServer) *serverConn {
+	c := &serverConn{server: s}
+	c.link = newLink(s.mode, c.onCall)
+	return c
+}
+
+// serverEvents hands the library's events to the connection they are about.
+type serverEvents struct{ gws.BuiltinEventHandler }
+
+func (serverEvents) OnOpen(ws *gws.Conn) { ws.Session().(*serverConn).conn = ws }
+
+func (serverEvents) OnMessage(ws *gws.Conn, m *gws.Message) {
+	if err := ws.Session().(*serverConn).onMessage(m); err != nil {
+		_ = ws.NetConn().Close() // ends the read loop
+	}
+}
+
+// onCall runs a handler in a goroutine of its own. It takes ownership of a reference to in.
+func (c *serverConn) onCall(f frame, in *inbound) {
+	c.server.running.Go(func() { // ends when the handler has answered; close waits
+		defer in.release()
+		h := handlers[string(f.method)]
+		if h == nil {
+			c.fail(f, fmt.Errorf("unknown method %q", f.method))
+			return
+		}
+		if err := h(c, f); err != nil {
+			c.fail(f, err)
+		}
+	})
+}
+
+// answer sends a message to the session of the call f.
+func (c *serverConn) answer(f frame, suffix string, v value) error {
+	return c.send(f.session, v, func(dst []byte, v value) ([]byte, error) { return appendAnswer(dst, f.session, suffix, v) })
+}
+
+func (c *serverConn) fail(f frame, err error) {
+	_ = c.answer(f, reject, failure(err.Error())) // if this fails, the caller learns it from the connection
+}
+
+// payload is a pointer to T that the generated code can encode and decode.
+type payload[T any] interface {
+	*T
+	value
+	msgp.Unmarshaler
+}
+
+var handlers = map[string]func(*serverConn, frame) error{
+	servicePrefix + "small":  echo[Small],
+	servicePrefix + "medium": echo[Medium],
+	servicePrefix + "bytes":  echo[Bytes],
+	servicePrefix + "ticks": func(c *serverConn, f frame) error {
+		return produce(c, f, sendTicks)
+	},
+	servicePrefix + "blobs": func(c *serverConn, f frame) error {
+		return produce(c, f, sendBlobs)
+	},
+}
+
+func echo[T any, P payload[T]](c *serverConn, f frame) error {
+	v := P(new(T))
+	if _, err := v.UnmarshalMsg(f.arg); err != nil {
+		return err
+	}
+	return c.answer(f, resolve, v)
+}
+
+// produce answers with a stream: messages pushed to the session, then its end. The generators of hypha-rpc are slower:
+// they take a call per message.
+func produce[T any, P payload[T]](c *serverConn, f frame, source func(StreamRequest, func(*T) error) error) error {
+	var q StreamRequest
+	if _, err := q.UnmarshalMsg(f.arg); err != nil {
+		return err
+	}
+	if err := source(q, func(v *T) error { return c.answer(f, next, P(v)) }); err != nil {
+		return err
+	}
+	return c.answer(f, resolve, none{})
+}
+
+// countingConn adds what passes through a connection to total.
+type countingConn struct {
+	net.Conn
+	total *atomic.Uint64
+}
+
+func (c countingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.total.Add(uint64(n))
+	return n, err
+}
+
+func (c countingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.total.Add(uint64(n))
+	return n, err
+}
+
+// countingDialer is what the WebSocket library dials with.
+type countingDialer struct {
+	ctx   context.Context // of the one dial it is made for
+	total *atomic.Uint64
+}
+
+func (d countingDialer) Dial(network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(d.ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return countingConn{conn, d.total}, nil
+}
