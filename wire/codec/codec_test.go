@@ -163,7 +163,7 @@ func samples() map[string]any {
 		},
 		"custom": &Custom{
 			2, netip.MustParseAddr("10.0.0.1"), url.URL{Scheme: "https", Host: "x.org", Path: "/y"},
-			cbor.RawMessage{0x01}, map[string]any{"a": int64(-1), "b": 1.5, "c": []byte{1}, "d": day},
+			cbor.RawMessage{0x01}, []any{int64(-1), 1.5, []byte{1}, day, map[string]any{"k": true}},
 		},
 		"recursive": &Node{
 			"a", &Node{Name: "b", Next: &Node{Name: "c"}}, []Node{{Name: "d"}, {Name: "e", Kids: []Node{{Name: "f"}}}},

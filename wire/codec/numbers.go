@@ -169,12 +169,11 @@ func (d *decoder) widenNumbers(o *op, f unsafe.Pointer) {
 		d.failLen(at, n, x.n)
 		return
 	}
-	for ; len(raw) > 0; raw = raw[x.num.width:] {
-		if !storeNumber(x.elem.kind, to, x.num.kind, raw) {
+	for i := range n {
+		if !storeNumber(x.elem.kind, unsafe.Add(to, uintptr(i)*x.size), x.num.kind, raw[i*x.num.width:]) {
 			d.failAt(at, "number overflows "+x.typ.Elem().String())
 			return
 		}
-		to = unsafe.Add(to, x.size)
 	}
 }
 
