@@ -24,7 +24,11 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func (s *Schema) String() string {
 	p := printer{names: make(map[*Struct]string), used: make(map[string]int)}
 	if s.root.Kind != KindStruct {
-		return p.typ(s.root) + "\n" + p.structs()
+		first := p.typ(s.root) + "\n"
+		if len(p.todo) > 0 {
+			first += "\n"
+		}
+		return first + p.structs()
 	}
 	p.name(s.root.Struct)
 	return p.structs()

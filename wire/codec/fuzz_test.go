@@ -1,0 +1,205 @@
+package codec
+
+import (
+	"bytes"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/mycel-rpc/mycel/wire/schema"
+)
+
+// second is the second opinion of all fuzz targets, as permissive as we can be.
+var second = must(cbor.DecOptions{MaxNestedLevels: 4 * maxDepth, MaxArrayElements: math.MaxInt32, MaxMapPairs: math.MaxInt32}.DecMode())
+
+// equal is reflect.DeepEqual, but floats are compared bit by bit and times as instants.
+func equal(a, b reflect.Value) bool {
+	if a.IsValid() != b.IsValid() || a.IsValid() && a.Type() != b.Type() {
+		return false
+	}
+	if !a.IsValid() {
+		return true
+	}
+	switch a.Kind() {
+	case reflect.Float32, reflect.Float64:
+		return math.Float64bits(a.Float()) == math.Float64bits(b.Float())
+	case reflect.Pointer, reflect.Interface:
+		return a.IsNil() == b.IsNil() && (a.IsNil() || equal(a.Elem(), b.Elem()))
+	case reflect.Slice, reflect.Array:
+		if a.Len() != b.Len() {
+			return false
+		}
+		for i := range a.Len() {
+			if !equal(a.Index(i), b.Index(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Map:
+		if a.Len() != b.Len() {
+			return false
+		}
+		for it := a.MapRange(); it.Next(); {
+			if v := b.MapIndex(it.Key()); !v.IsValid() || !equal(it.Value(), v) {
+				return false
+			}
+		}
+		return true
+	case reflect.Struct:
+		if t, ok := a.Interface().(time.Time); ok {
+			return t.Equal(b.Interface().(time.Time))
+		}
+		for i := range a.NumField() {
+			if a.Type().Field(i).IsExported() && !equal(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+// fuzzed are the types that fuzz targets choose from by number.
+var fuzzed = []any{&Call{}, &Scalar{}, &Lists{}, &Arrays{}, &Maps{}, &Pointers{}, &Node{}, &Envelope{}, &Custom{}, ptr([]any{})}
+
+func fuzzSeeds(f *testing.F, encode func(*Codec, []byte, any) ([]byte, error)) {
+	for i, kind := range fuzzed {
+		for _, v := range samples() {
+			if reflect.TypeOf(v) != reflect.TypeOf(kind) {
+				continue
+			}
+			b, err := encode(codecOf(f, v), nil, v)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(byte(i), b)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	fuzzSeeds(f, (*Codec).Append)
+	f.Fuzz(func(t *testing.T, which byte, msg []byte) {
+		kind := fuzzed[int(which)%len(fuzzed)]
+		c, v := codecOf(t, kind), newOf(kind)
+		whole := bytes.Clone(msg)
+		if c.Decode(msg, v, Limits{MaxElements: 10000}) != nil {
+			return
+		}
+		if err := second.Wellformed(msg); err != nil {
+			t.Fatalf("accepted, but fxamacker/cbor: %v", err)
+		}
+		for i := range msg {
+			msg[i] = 0xff // nothing decoded may change with it
+		}
+		b, err := c.Append(nil, v)
+		if err != nil {
+			if _, ok := kind.(*[]any); ok || reflect.TypeOf(kind) == reflect.TypeFor[*Custom]() {
+				return // a value of unknown type, which its own encoder refuses
+			}
+			t.Fatalf("decoded % x, but cannot encode it: %v", whole, err)
+		}
+		again := newOf(kind)
+		if err := c.Decode(b, again, Limits{}); err != nil {
+			t.Fatalf("% x encoded as % x: %v", whole, b, err)
+		}
+		if !equal(reflect.ValueOf(v), reflect.ValueOf(again)) {
+			t.Fatalf("% x\n% x\ngot  %+v\nwant %+v", whole, b, again, v)
+		}
+	})
+}
+
+func FuzzDecodeGeneric(f *testing.F) {
+	fuzzSeeds(f, (*Codec).AppendGeneric)
+	f.Fuzz(func(t *testing.T, which byte, msg []byte) {
+		kind := fuzzed[int(which)%len(fuzzed)]
+		c, v := codecOf(t, kind), newOf(kind)
+		if c.DecodeGeneric(msg, v, Limits{MaxElements: 10000}) != nil {
+			return
+		}
+		if err := second.Wellformed(msg); err != nil {
+			t.Fatalf("accepted, but fxamacker/cbor: %v", err)
+		}
+		b, err := c.AppendGeneric(nil, v)
+		if err != nil {
+			return // for instance a year that has five digits
+		}
+		if err := c.DecodeGeneric(b, newOf(kind), Limits{}); err != nil {
+			t.Fatalf("% x encoded as % x: %v", msg, b, err)
+		}
+	})
+}
+
+// evolvedNode is what a newer program makes of Node.
+type evolvedNode struct {
+	Kids  []evolvedNode
+	Note  string `cbor:",default=none"`
+	Label string `cbor:"Name"`
+}
+
+// FuzzReader decodes messages of one schema into the types of another one, and the same messages into their own type:
+// whatever an evolved reader accepts consists of items that are well-formed.
+func FuzzReader(f *testing.F) {
+	for _, v := range samples() {
+		switch v.(type) {
+		case *Node:
+			f.Add(byte(0), appendOf(f, v))
+		case *Call:
+			f.Add(byte(1), appendOf(f, v))
+		}
+	}
+	f.Add(byte(1), appendOf(f, &CallV2{"k/1", "get", "a note", 7, true, []string{"x", "y"}}))
+	pairs := []struct{ writer, reader any }{{&Node{}, &evolvedNode{}}, {&CallV2{}, &Call{}}}
+	f.Fuzz(func(t *testing.T, which byte, msg []byte) {
+		p := pairs[int(which)%len(pairs)]
+		w, r := codecOf(t, p.writer), codecOf(t, p.reader)
+		rd, err := r.Reader(w.Schema())
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := newOf(p.reader)
+		readErr, ownErr := rd.Decode(msg, v, Limits{}), w.Decode(msg, newOf(p.writer), Limits{})
+		if ownErr == nil && readErr != nil {
+			t.Fatalf("the writer's own type accepts % x, the evolved one does not: %v", msg, readErr)
+		}
+		if readErr != nil {
+			return
+		}
+		if err := second.Wellformed(msg); err != nil {
+			t.Fatalf("accepted, but fxamacker/cbor: %v", err)
+		}
+		b, err := r.Append(nil, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := newOf(p.reader)
+		if err := r.Decode(b, again, Limits{}); err != nil || !equal(reflect.ValueOf(v), reflect.ValueOf(again)) {
+			t.Fatalf("got %+v, want %+v, %v", again, v, err)
+		}
+	})
+}
+
+// FuzzWriterSchema reads a message by any schema a peer may send.
+func FuzzWriterSchema(f *testing.F) {
+	for _, v := range []any{&Call{}, &CallV2{}, &Node{}, &Lists{}, &Empty{}} {
+		f.Add(codecOf(f, v).Schema().Canonical(), appendOf(f, v))
+	}
+	f.Fuzz(func(t *testing.T, canonical, msg []byte) {
+		s, err := schema.Parse(canonical, schema.Limits{})
+		if err != nil {
+			return
+		}
+		for _, kind := range []any{&Call{}, &Node{}, &Lists{}} {
+			rd, err := codecOf(t, kind).Reader(s)
+			if err != nil {
+				continue
+			}
+			if rd.Decode(msg, newOf(kind), Limits{}) == nil && second.Wellformed(msg) != nil {
+				t.Fatalf("accepted % x", msg)
+			}
+		}
+	})
+}
