@@ -19,6 +19,7 @@ import (
 type host struct {
 	CPU               string  `json:"cpu"`
 	Cores             int     `json:"cores"`
+	MaxProcs          int     `json:"gomaxprocs"`
 	OS                string  `json:"os"`
 	Go                string  `json:"go"`
 	Commit            string  `json:"commit"` // with "-dirty" when the checkout has changes
@@ -28,10 +29,11 @@ type host struct {
 	UDPReceiveBytes   int     `json:"udp_receive_buffer_bytes"` // granted of the requested 7 MiB
 	UDPSendBytes      int     `json:"udp_send_buffer_bytes"`
 	GSO               string  `json:"gso"`             // on, off (by the environment), unsupported
-	StalledPercent    float64 `json:"stalled_percent"` // of the time, a busy loop did not run: the noise of the machine
+	StalledPercent    float64 `json:"stalled_percent"` // of the time, a busy loop did not run before the measurements
 	HelloBytes        int64   `json:"hello_server_bytes,omitzero"`
 	HelloModules      int     `json:"hello_server_modules,omitzero"` // that the binary contains, besides ours
 	LongestStallMilli float64 `json:"longest_stall_ms"`
+	OthersPercent     float64 `json:"others_cpu_percent"` // of the machine's CPU time, used by others during the measurements
 }
 
 const (
@@ -42,7 +44,7 @@ const (
 // inspectHost gathers what can be found out; what cannot is left empty.
 func inspectHost(root string, p *plan) host {
 	h := host{
-		CPU: cpuName(), Cores: runtime.NumCPU(), OS: osName(), Go: runtime.Version(), Commit: commit(root),
+		CPU: cpuName(), Cores: runtime.NumCPU(), MaxProcs: runtime.GOMAXPROCS(0), OS: osName(), Go: runtime.Version(), Commit: commit(root),
 		Date: time.Now().UTC().Format(time.RFC3339), DurationMillis: p.duration.Milliseconds(), Rounds: p.rounds,
 	}
 	h.UDPReceiveBytes, h.UDPSendBytes, h.GSO = udpState()
@@ -58,10 +60,11 @@ func inspectHost(root string, p *plan) host {
 
 func (h *host) write(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s, %d cores, %s, %s, commit %s, %s\n"+
-		"UDP buffers granted: receive %s, send %s; GSO %s; machine noise: a busy loop stalled %.1f %% of the time, %.1f ms at most\n"+
+		"UDP buffers granted: receive %s, send %s; GSO %s; GOMAXPROCS %d\n"+
+		"machine noise: others used %.1f %% of the CPU time meanwhile; before, a busy loop stalled %.1f %% of the time, %.1f ms at most\n"+
 		"%d rounds of %d ms for each row: medians; server, client and harness in one process over loopback\n",
 		h.CPU, h.Cores, h.OS, h.Go, h.Commit, h.Date, size(h.UDPReceiveBytes), size(h.UDPSendBytes), h.GSO,
-		h.StalledPercent, h.LongestStallMilli, h.Rounds, h.DurationMillis)
+		h.MaxProcs, h.OthersPercent, h.StalledPercent, h.LongestStallMilli, h.Rounds, h.DurationMillis)
 	if err == nil && h.HelloBytes > 0 {
 		_, err = fmt.Fprintf(w, "hello-world server: %.1f MB binary, %d modules besides ours\n", float64(h.HelloBytes)/1e6, h.HelloModules)
 	}
@@ -185,21 +188,4 @@ func udpState() (receiveBytes, sendBytes int, gso string) {
 		gso = "off"
 	}
 	return receiveBytes, sendBytes, gso
-}
-
-// stalls spins for d and returns the share of that time, in percent, during which the loop did not run, and the
-// longest interruption in milliseconds.
-func stalls(d time.Duration) (percent, longestMillis float64) {
-	const noticeable = 100 * time.Microsecond
-	start := time.Now()
-	var sum, longest time.Duration
-	for last := start; last.Sub(start) < d; {
-		now := time.Now()
-		if gap := now.Sub(last); gap > noticeable {
-			sum += gap
-			longest = max(longest, gap)
-		}
-		last = now
-	}
-	return 100 * float64(sum) / float64(d), float64(longest) / float64(time.Millisecond)
 }

@@ -75,7 +75,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
+	before := readMachineTime()
 	failed := errors.Join(p.run(ctx, r), stopProfile())
+	r.Host.OthersPercent = readMachineTime().othersPercent(before)
 	r.sort(names(transports()))
 	r.summarize()
 	return errors.Join(failed, r.write(out, *jsonFile))

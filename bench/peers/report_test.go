@@ -6,13 +6,14 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // exampleReport has two rounds of a transport pair in one case.
 func exampleReport() *report {
-	r := &report{Host: host{CPU: "Example CPU", Cores: 2, OS: "linux 6.1", Go: "go1.26", Commit: "0123456789ab", Date: "2026-01-01T00:00:00Z",
+	r := &report{Host: host{CPU: "Example CPU", Cores: 2, MaxProcs: 2, OS: "linux 6.1", Go: "go1.26", Commit: "0123456789ab", Date: "2026-01-01T00:00:00Z",
 		DurationMillis: 150, Rounds: 3, UDPReceiveBytes: 7 << 20, UDPSendBytes: 7 << 20, GSO: "on", HelloBytes: 9_000_000, HelloModules: 7}}
 	key := rowKey{Scenario: "small", Transport: "wss", SizeBytes: 100, Concurrency: 64}
 	for _, rate := range []float64{80_000, 100_000, 90_000} {
@@ -125,5 +126,20 @@ func TestRunRefusesWhatItCannotDo(t *testing.T) {
 		if err := run(t.Context(), args, new(bytes.Buffer), new(bytes.Buffer)); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
+	}
+}
+
+func TestMeasureBuildTellsSizeAndModules(t *testing.T) {
+	bytes, modules, err := measureBuild("..") // the launcher: the standard library only
+	if err != nil || bytes < 100_000 || modules != 0 {
+		t.Errorf("%d bytes, %d modules, error %v", bytes, modules, err)
+	}
+}
+
+func TestOthersPercentLeavesOutThisProcess(t *testing.T) {
+	before := machineTime{busy: 100, total: 1000}
+	after := machineTime{busy: 180, total: 1200, own: 300 * time.Millisecond} // 80 busy ticks of 200, 30 of them ours
+	if got := after.othersPercent(before); got != 25 {
+		t.Errorf("others used %v %%, want 25", got)
 	}
 }

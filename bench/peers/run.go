@@ -24,29 +24,33 @@ type plan struct {
 // overtime is what a round may take beyond its duration before it counts as hanging.
 const overtime = 30 * time.Second
 
-// run measures everything and adds it to the report. A transport that fails in a case has no row there; its errors
-// are joined into the result, and the rest is still measured. It ends early when ctx does.
+// run measures everything and adds it to the report. A transport that fails in a case has no row there: the reason
+// goes to progress at once, and the rest is still measured. It ends early when ctx does, with the complete cases.
 func (p *plan) run(ctx context.Context, r *report) error {
-	var errs []error
+	failures := 0
 	for _, s := range p.scenarios {
 		for _, c := range s.cases {
-			if ctx.Err() != nil {
-				return errors.Join(append(errs, context.Cause(ctx))...)
-			}
 			start := time.Now()
 			fmt.Fprintf(p.progress, "%-15s %8s x%-5d", c.row.Scenario, size(c.row.SizeBytes), c.row.Concurrency)
 			measured, err := p.runCase(ctx, c)
-			for _, m := range measured {
-				r.addRound(m.row, m.metrics())
+			if ctx.Err() != nil {
+				fmt.Fprintln(p.progress)
+				return fmt.Errorf("bench: stopped early: %w", context.Cause(ctx))
+			}
+			for i := range measured {
+				r.addRound(measured[i].row, measured[i].metrics())
 			}
 			fmt.Fprintf(p.progress, "%s  (%.1f s)\n", p.summary(c.row, measured), time.Since(start).Seconds())
 			if err != nil {
 				fmt.Fprintln(p.progress, err)
-				errs = append(errs, err)
+				failures++
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if failures > 0 {
+		return fmt.Errorf("bench: %d cases failed, see above", failures)
+	}
+	return nil
 }
 
 // summary tells the median rates of a case in a few words.
