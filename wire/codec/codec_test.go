@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -258,6 +260,60 @@ func TestEveryCutIsAnError(t *testing.T) {
 		}
 		if err := c.Decode(append(b, 0), newOf(v), Limits{}); err == nil {
 			t.Errorf("%s: a trailing byte was accepted", name)
+		}
+	}
+}
+
+func TestUnexportedFieldsAreNeitherSentNorTouched(t *testing.T) {
+	got := Embedding{priv: 5, Base: Base{Name: "hidden"}}
+	if err := codecOf(t, &got).Decode(appendOf(t, &Embedding{Name: "n", priv: 6}), &got, Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Embedding{priv: 5, Base: Base{Name: "hidden"}, Name: "n"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestDecodedTextIsCutFromOneCopyUnlessTagged(t *testing.T) {
+	type texts struct {
+		A, B string
+		C    string `cbor:",copy"`
+	}
+	msg := appendOf(t, &texts{"aa", "bb", "cc"})
+	var got texts
+	if err := codecOf(t, &got).Decode(msg, &got, Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := unsafe.StringData(got.A), unsafe.StringData(got.B), unsafe.StringData(got.C)
+	if d := uintptr(unsafe.Pointer(b)) - uintptr(unsafe.Pointer(a)); d != 3 {
+		t.Errorf("the second text is %d bytes behind the first one, want 3", d)
+	}
+	if d := uintptr(unsafe.Pointer(c)) - uintptr(unsafe.Pointer(b)); d == 3 {
+		t.Error("the text tagged copy is cut from the slab")
+	}
+	clear(msg)
+	if got != (texts{"aa", "bb", "cc"}) {
+		t.Errorf("what was decoded changes with the message: %+v", got)
+	}
+}
+
+func TestForIsSafeForConcurrentUse(t *testing.T) {
+	type fresh struct {
+		A *fresh
+		B []map[string]fresh
+	}
+	var wg sync.WaitGroup
+	got := make([]*Codec, 8)
+	for i := range got {
+		wg.Go(func() { // ends by itself; Wait is below
+			got[i], _ = Of[fresh]()
+			_, _ = got[i].Append(nil, &fresh{A: &fresh{}})
+		})
+	}
+	wg.Wait()
+	for _, c := range got {
+		if c == nil || c != got[0] {
+			t.Fatal("different codecs for one type")
 		}
 	}
 }

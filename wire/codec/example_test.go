@@ -1,0 +1,155 @@
+package codec_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/mycel-rpc/mycel/wire/codec"
+	"github.com/mycel-rpc/mycel/wire/schema"
+)
+
+type Item struct {
+	Label string
+	Price int64
+}
+
+type Order struct {
+	ID    uint64
+	Items []Item
+	Note  string `cbor:",default=none"`
+}
+
+// OrderV1 is what an older program sends.
+type OrderV1 struct {
+	Customer string
+	Items    []Item
+	ID       uint32
+}
+
+func Example() {
+	c, err := codec.Of[Order]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := c.Append(nil, &Order{ID: 7, Items: []Item{{"pen", 120}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var got Order
+	if err := c.Decode(b, &got, codec.Limits{}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("% x\n%+v\n", b, got)
+	// Output:
+	// 83 07 81 82 63 70 65 6e 18 78 60
+	// {ID:7 Items:[{Label:pen Price:120}] Note:}
+}
+
+func ExampleFor() {
+	c, err := codec.For(reflect.TypeFor[Item]())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Print(c.Type(), ": ", c.Schema())
+	_, err = codec.For(reflect.TypeFor[struct{ Done chan bool }]())
+	fmt.Println(err)
+	// Output:
+	// codec_test.Item: type Item struct {
+	// 	Label string
+	// 	Price int64
+	// }
+	// codec: struct { Done chan bool }.Done: chan bool: a chan cannot be sent
+}
+
+func ExampleCodec_Reader() {
+	older, err := codec.Of[OrderV1]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := older.Append(nil, &OrderV1{"Ada", []Item{{"pen", 120}}, 7})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c, err := codec.Of[Order]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	r, err := c.Reader(older.Schema()) // over a network: schema.Parse(canonical, limits)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var got Order
+	if err := r.Decode(b, &got, codec.Limits{}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%+v\n", got)
+	// Output: {ID:7 Items:[{Label:pen Price:120}] Note:none}
+}
+
+func ExampleCodec_Reader_mismatch() {
+	type OrderV0 struct{ ID string }
+	older, err := codec.Of[OrderV0]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c, err := codec.Of[Order]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = c.Reader(older.Schema())
+	var mismatch *schema.MismatchError
+	fmt.Println(errors.As(err, &mismatch), err)
+	// Output: true schema: field "ID": writer sends text, reader wants uint64
+}
+
+func ExampleCodec_AppendGeneric() {
+	c, err := codec.Of[Item]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := c.AppendGeneric(nil, &Item{"pen", 120})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var got Item
+	if err := c.DecodeGeneric(b, &got, codec.Limits{}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%q\n%+v\n", b, got)
+	// Output:
+	// "\xa2eLabelcpenePrice\x18x"
+	// {Label:pen Price:120}
+}
+
+func ExampleCodec_Decode_limits() {
+	c, err := codec.Of[[]string]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := c.Append(nil, &[]string{"a", "b", "c"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var got []string
+	err = c.Decode(b, &got, codec.Limits{MaxElements: 2})
+	var limit *codec.LimitError
+	fmt.Println(errors.As(err, &limit), err)
+	// Output: true codec: []string: 3 exceeds codec.Limits.MaxElements 2
+}
