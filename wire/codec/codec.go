@@ -25,7 +25,10 @@ type Codec struct {
 	desc     *schema.Schema
 	why      string // why desc is nil
 	info     map[*schema.Struct]*structInfo
-	defaults []op // of the generic form
+
+	// Of the generic form:
+	defaults     []op
+	elementBytes uintptr // memory of the largest element of a list or map
 
 	own     *Reader                              // reads our own schema; nil when desc is
 	readers *lru.Cache[schema.ID, readerOrError] // by the ID of the writer's schema
@@ -75,6 +78,7 @@ func compile(t reflect.Type) (*Codec, error) {
 	}
 	nilT := reflect.Zero(reflect.PointerTo(t)).Interface()
 	c := &Codec{typ: t, ptr: reflect.PointerTo(t), ptrWord: (*emptyInterface)(unsafe.Pointer(&nilT)).typ, why: d.notPlain, info: d.bySchema}
+	c.elementBytes = d.largest
 	if c.readers, err = lru.New[schema.ID, readerOrError](readersPerCodec); err != nil {
 		return nil, err
 	}

@@ -33,9 +33,7 @@ func (d *decoder) textMap(o *op, f unsafe.Pointer) {
 		m := make(map[string]any, n)
 		for i := 0; i < n && !d.failed(); i++ {
 			k := d.text(o.flags)
-			var v any
-			d.any(unsafe.Pointer(&v))
-			m[k] = v
+			m[k] = d.generic()
 		}
 		*(*map[string]any)(f), size = m, len(m)
 	}

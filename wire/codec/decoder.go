@@ -24,6 +24,7 @@ type decoder struct {
 
 	depth, items, room int // what is left of MaxDepth, MaxElements and MaxMemoryBytes
 	lim                Limits
+	kept               uintptr // memory of an element that skip passes over and that will be kept, if more than usual
 	err                *failure
 }
 

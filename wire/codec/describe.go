@@ -76,7 +76,8 @@ type describer struct {
 	open     map[reflect.Type]bool // lists, maps and pointers being described, to find types like type T []T
 	path     []string              // steps to where the walk is, such as ".Items", "[]"
 
-	notPlain string // why the positional form cannot express the type, with the place; "" when it can
+	largest  uintptr // bytes in memory of the largest element of a list, a map or behind a pointer
+	notPlain string  // why the positional form cannot express the type, with the place; "" when it can
 }
 
 func (d *describer) fail(t reflect.Type, reason string) error {
@@ -140,6 +141,9 @@ func (d *describer) typ(t reflect.Type) (*schema.Type, error) {
 
 func (d *describer) composite(t reflect.Type) (*schema.Type, error) {
 	elem := t.Elem()
+	if t.Kind() != reflect.Array {
+		d.largest = max(d.largest, elem.Size())
+	}
 	switch t.Kind() {
 	case reflect.Slice:
 		if elem.Kind() == reflect.Uint8 && customOf(elem) == customNone {

@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"bytes"
 	"encoding"
 	"reflect"
 	"unsafe"
@@ -19,13 +18,21 @@ func (e *encoder) fail(reason string, err error) {
 	}
 }
 
+// enter goes one level deeper and reports whether that is allowed. Leaving is e.depth--.
+func (e *encoder) enter() bool {
+	if e.depth++; e.depth > maxDepth {
+		e.fail("nested too deeply, or a pointer leads back to where it is", nil)
+		return false
+	}
+	return true
+}
+
 // under puts name in front of the path of the error.
 func (e *encoder) under(name string) { e.err.Field = joinPath(name, e.err.Field) }
 
 // structure appends the struct at base.
 func (e *encoder) structure(b []byte, p *plan, base unsafe.Pointer) []byte {
-	if e.depth++; e.depth > maxDepth {
-		e.fail("nested too deeply, or a pointer leads back to where it is", nil)
+	if !e.enter() {
 		return b
 	}
 	b = appendHead(b, majorArray, uint64(len(p.ops)))
@@ -170,15 +177,7 @@ func (e *encoder) container(b []byte, o *op, f unsafe.Pointer) []byte {
 		}
 		return b
 	case kMapTextAny:
-		m := *(*map[string]any)(f)
-		b = appendHead(b, majorMap, uint64(len(m)))
-		for k, v := range m {
-			if b = e.generic(appendText(b, k), v); e.err != nil {
-				e.under("[]")
-				break
-			}
-		}
-		return b
+		return e.genericMap(b, *(*map[string]any)(f))
 	case kMap:
 		return e.mapping(b, o, f)
 	}
@@ -234,14 +233,4 @@ func (e *encoder) marshaler(b []byte, o *op, f unsafe.Pointer) []byte {
 		e.fail("MarshalText", err)
 	}
 	return append(appendHead(b, majorText, uint64(len(p))), p...)
-}
-
-// generic appends a value of unknown type in self-describing CBOR.
-func (e *encoder) generic(b []byte, v any) []byte {
-	buf := bytes.NewBuffer(b)
-	if err := encMode.MarshalToBuffer(v, buf); err != nil {
-		e.fail("generic encoding", err)
-		return b
-	}
-	return buf.Bytes()
 }

@@ -62,7 +62,7 @@ func (c *Codec) DecodeGeneric(b []byte, v any, lim Limits) error {
 	if p == nil {
 		return c.wrongType(v)
 	}
-	d := decoder{b: b}
+	d := decoder{b: b, kept: c.elementBytes}
 	if err := d.limit(lim); err != nil {
 		return err
 	}
@@ -88,19 +88,6 @@ func (d *decoder) item() []byte {
 		return nil
 	}
 	return d.b[at:d.i]
-}
-
-// any decodes one item of unknown type into the any at f.
-func (d *decoder) any(f unsafe.Pointer) {
-	p, at := (*any)(f), d.i
-	*p = nil // otherwise a pointer in it would be followed
-	raw := d.item()
-	if d.failed() {
-		return
-	}
-	if err := decMode.Unmarshal(raw, p); err != nil {
-		d.failErr(at, "generic decoding", err)
-	}
 }
 
 // cbor decodes one item with the UnmarshalCBOR of the value at f.

@@ -8,7 +8,8 @@ const (
 	skipCharge                          // elements count against the memory limit, because they will be kept
 )
 
-// genericElementBytes is what one element of an array or map of unknown type takes in memory, roughly.
+// genericElementBytes is what one element of an array or map of unknown type takes in memory, at most, without the
+// text and bytes in it.
 const genericElementBytes = 64
 
 // skip passes over one item and checks that it is well-formed (RFC 8949, section 5.3.1) and within the limits.
@@ -29,7 +30,7 @@ func (d *decoder) skip(mode skipMode) {
 		d.raw(major)
 	case majorArray, majorMap:
 		least := uint64(major-majorArray) + 1 // an entry of a map is two items
-		d.skipItems(d.count(major, least, mode.elementBytes())*int(least), mode)
+		d.skipItems(d.count(major, least, d.elementBytes(mode))*int(least), mode)
 	case majorTag:
 		d.head(majorTag)
 		d.skipItems(1, mode)
@@ -38,9 +39,9 @@ func (d *decoder) skip(mode skipMode) {
 	}
 }
 
-func (m skipMode) elementBytes() uintptr {
-	if m&skipCharge != 0 {
-		return genericElementBytes
+func (d *decoder) elementBytes(mode skipMode) uintptr {
+	if mode&skipCharge != 0 {
+		return max(d.kept, genericElementBytes)
 	}
 	return 0
 }
@@ -104,7 +105,7 @@ func (d *decoder) skipIndefinite(major byte, mode skipMode) {
 			d.failLimit("MaxElements", d.lim.MaxElements+1, d.lim.MaxElements)
 			return
 		}
-		d.memory(1, mode.elementBytes())
+		d.memory(1, d.elementBytes(mode))
 		d.skip(mode)
 	}
 	switch {

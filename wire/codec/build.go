@@ -1,0 +1,214 @@
+package codec
+
+import (
+	"reflect"
+
+	"github.com/mycel-rpc/mycel/wire/schema"
+)
+
+// builder makes ops for reading what one schema describes into Go types. With one schema on both sides it makes the
+// plan for writing, too.
+type builder struct {
+	res   *schema.Resolution
+	info  map[*schema.Struct]*structInfo
+	plans map[planKey]*plan
+}
+
+type planKey struct {
+	writer *schema.Struct
+	typ    reflect.Type
+	flags  uint8
+}
+
+var scalarKinds = map[schema.Kind]kind{
+	schema.KindBool: kBool, schema.KindInt8: kInt8, schema.KindInt16: kInt16, schema.KindInt32: kInt32,
+	schema.KindInt64: kInt64, schema.KindUint8: kUint8, schema.KindUint16: kUint16, schema.KindUint32: kUint32,
+	schema.KindUint64: kUint64, schema.KindFloat32: kFloat32, schema.KindFloat64: kFloat64,
+	schema.KindText: kText, schema.KindBytes: kBytes, schema.KindTime: kTime, schema.KindAny: kAny,
+}
+
+// value makes the op for a value that w describes on the wire, r in this program, and t holds in memory.
+func (b *builder) value(w, r *schema.Type, t reflect.Type, flags uint8) op {
+	o := op{kind: scalarKinds[r.Kind], flags: flags}
+	switch customOf(t) {
+	case customCBOR:
+		o.kind, o.x = kCBOR, &detail{typ: t}
+		return o
+	case customBinary:
+		if t != typeTime {
+			o.kind, o.x = kBinary, &detail{typ: t}
+			return o
+		}
+	case customText:
+		o.kind, o.x = kTexter, &detail{typ: t}
+		return o
+	}
+	switch r.Kind {
+	case schema.KindInt64, schema.KindUint64:
+		if t.Size() == 4 { // int and uint where they have 32 bits
+			o.kind -= kInt64 - kInt32
+		}
+	case schema.KindFloat64:
+		if w.Kind == schema.KindFloat32 {
+			o.kind = kWidenFloat
+		}
+	case schema.KindStruct:
+		o.kind, o.sub = kStruct, b.structure(w.Struct, r.Struct, t, flags)
+	case schema.KindOptional:
+		inner := w
+		if w.Kind == schema.KindOptional {
+			inner = w.Elem
+		}
+		o.kind = kOptional
+		o.x = &detail{typ: t.Elem(), size: t.Elem().Size(), elem: b.value(inner, r.Elem, t.Elem(), flags)}
+	case schema.KindList, schema.KindArray:
+		b.list(&o, w, r, t)
+	case schema.KindMap:
+		b.mapping(&o, w, r, t)
+	}
+	return o
+}
+
+func (b *builder) list(o *op, w, r *schema.Type, t reflect.Type) {
+	o.x = &detail{
+		typ: t, size: t.Elem().Size(), n: r.Len, min: leastBytes(w.Elem),
+		elem: b.value(w.Elem, r.Elem, t.Elem(), o.flags),
+	}
+	num, isNumber := numberOf(w.Elem.Kind)
+	isNumber = isNumber && customOf(t.Elem()) == customNone
+	array := r.Kind == schema.KindArray
+	switch {
+	case array && r.Elem.Kind == schema.KindUint8 && w.Elem.Kind == r.Elem.Kind && isNumber:
+		o.kind = kByteArray
+	case isNumber && w.Elem.Kind == r.Elem.Kind && uintptr(num.width) == o.x.size:
+		o.x.num, o.kind = num, kNumbers
+		if array {
+			o.kind = kNumberArray
+		}
+	case isNumber:
+		o.x.num, o.kind = num, kWidenNumbers
+	case array:
+		o.kind = kArray
+	case o.x.elem.kind == kText:
+		o.kind = kTexts
+	case o.x.elem.kind == kStruct:
+		o.kind, o.sub = kStructs, o.x.elem.sub
+	default:
+		o.kind = kList
+	}
+}
+
+func (b *builder) mapping(o *op, w, r *schema.Type, t reflect.Type) {
+	o.kind = kMap
+	o.x = &detail{
+		typ: t, size: t.Key().Size() + t.Elem().Size(), min: leastBytes(w.Key) + leastBytes(w.Elem),
+		key: b.value(w.Key, r.Key, t.Key(), o.flags), elem: b.value(w.Elem, r.Elem, t.Elem(), o.flags),
+	}
+	if t.Key() != reflect.TypeFor[string]() {
+		return
+	}
+	switch t.Elem() {
+	case reflect.TypeFor[string]():
+		o.kind = kMapTextText
+	case reflect.TypeFor[int64]():
+		o.kind = kMapTextInt64
+	case reflect.TypeFor[any]():
+		o.kind = kMapTextAny
+	}
+}
+
+func (b *builder) structure(w, r *schema.Struct, t reflect.Type, flags uint8) *plan {
+	key := planKey{w, t, flags}
+	if p := b.plans[key]; p != nil {
+		return p
+	}
+	p := &plan{typ: t}
+	b.plans[key] = p // before its fields, which may lead back here
+	m, fields := b.res.Match(w, r), b.info[r].fields
+	p.ops, p.names = make([]op, len(w.Fields)), make([]string, len(w.Fields))
+	for i, j := range m.Fields {
+		if j < 0 {
+			p.names[i] = w.Fields[i].Name
+			continue // kSkip
+		}
+		f := &fields[j]
+		p.names[i] = f.name
+		p.ops[i] = b.value(w.Fields[i].Type, r.Fields[j].Type, f.typ, flags|f.opt.flags())
+		p.ops[i].off = f.off
+	}
+	for _, j := range m.Missing {
+		p.reset = b.appendReset(p.reset, r.Fields[j].Type, &fields[j], 0)
+	}
+	return p
+}
+
+func (o options) flags() (f uint8) {
+	if o.copy {
+		f |= flagCopy
+	}
+	if o.plain {
+		f |= flagPlain
+	}
+	return f
+}
+
+// appendReset appends the ops that give f its default, and the fields of a struct f theirs.
+func (b *builder) appendReset(ops []op, r *schema.Type, f *field, base uintptr) []op {
+	o := op{kind: kSetZero, off: base + f.off, x: &detail{typ: f.typ}}
+	switch f.typ.Kind() {
+	case reflect.String:
+		o.kind = kSetText
+		if f.def.IsValid() {
+			o.x.text = f.def.String()
+		}
+	case reflect.Slice:
+		o.kind = kSetSlice
+	case reflect.Pointer, reflect.Map:
+		o.kind = kSetPointer
+	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint,
+		reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
+		o.kind, o.x.bits = scalarReset(f)
+	}
+	ops = append(ops, o)
+	if r.Kind != schema.KindStruct {
+		return ops
+	}
+	return b.appendDefaults(ops, r.Struct, base+f.off)
+}
+
+// appendDefaults appends the ops that give the fields of a zero s at base their defaults, where they have some.
+func (b *builder) appendDefaults(ops []op, s *schema.Struct, base uintptr) []op {
+	inner := b.info[s]
+	if inner == nil {
+		return ops
+	}
+	for i := range inner.fields {
+		f := &inner.fields[i]
+		if f.indirect {
+			continue
+		}
+		if ft := s.Fields[i].Type; ft.Kind == schema.KindStruct {
+			ops = b.appendDefaults(ops, ft.Struct, base+f.off)
+		} else if f.def.IsValid() {
+			ops = b.appendReset(ops, ft, f, base)
+		}
+	}
+	return ops
+}
+
+func scalarReset(f *field) (kind, uint64) {
+	def := f.def
+	if !def.IsValid() {
+		def = reflect.New(f.typ).Elem()
+	}
+	p := def.Addr().UnsafePointer()
+	switch f.typ.Size() {
+	case 1:
+		return kSet8, uint64(*(*uint8)(p))
+	case 2:
+		return kSet16, uint64(*(*uint16)(p))
+	case 4:
+		return kSet32, uint64(*(*uint32)(p))
+	}
+	return kSet64, *(*uint64)(p)
+}
