@@ -3,7 +3,6 @@ package codec
 import (
 	"bytes"
 	"math"
-	"unsafe"
 )
 
 // The values that an any holds most of the time are encoded and decoded here, in the same bytes and to the same values
@@ -71,11 +70,8 @@ func (e *encoder) genericMap(b []byte, v map[string]any) []byte {
 	return b
 }
 
-// any decodes one item of unknown type into the any at f.
-func (d *decoder) any(f unsafe.Pointer) { *(*any)(f) = d.generic() }
-
-// generic decodes one item of unknown type.
-func (d *decoder) generic() any {
+// generic decodes one item of unknown type. The flags are those of the field it is for.
+func (d *decoder) generic(flags uint8) any {
 	if d.i >= len(d.b) {
 		d.failAt(d.i, "message ends early")
 		return nil
@@ -83,7 +79,7 @@ func (d *decoder) generic() any {
 	c := d.b[d.i]
 	switch c >> 5 {
 	case majorText:
-		return d.text(0)
+		return d.text(flags)
 	case majorBytes:
 		raw := d.raw(majorBytes)
 		return append(make([]byte, 0, len(raw)), raw...)
@@ -96,9 +92,9 @@ func (d *decoder) generic() any {
 		d.i = start
 		return d.int64()
 	case majorArray:
-		return d.genericList()
+		return d.genericList(flags)
 	case majorMap:
-		return d.genericMap()
+		return d.genericMap(flags)
 	}
 	switch c {
 	case byteNull:
@@ -114,14 +110,14 @@ func (d *decoder) generic() any {
 	return d.rest()
 }
 
-func (d *decoder) genericList() any {
+func (d *decoder) genericList(flags uint8) any {
 	n := d.count(majorArray, 1, genericElementBytes)
 	if d.failed() || n > 0 && !d.enter() {
 		return nil
 	}
 	s := make([]any, n)
 	for i := range s {
-		if s[i] = d.generic(); d.failed() {
+		if s[i] = d.generic(flags); d.failed() {
 			d.err.under("[]")
 			return nil
 		}
@@ -132,7 +128,7 @@ func (d *decoder) genericList() any {
 	return s
 }
 
-func (d *decoder) genericMap() any {
+func (d *decoder) genericMap(flags uint8) any {
 	at := d.i
 	n := d.count(majorMap, 2, genericElementBytes)
 	if d.failed() || n > 0 && !d.enter() {
@@ -140,8 +136,8 @@ func (d *decoder) genericMap() any {
 	}
 	m := make(map[string]any, n)
 	for range n {
-		k := d.text(0)
-		if m[k] = d.generic(); d.failed() {
+		k := d.text(flags)
+		if m[k] = d.generic(flags); d.failed() {
 			d.err.under("[]")
 			return nil
 		}

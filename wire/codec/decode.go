@@ -103,7 +103,7 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 	case kTime:
 		*(*time.Time)(f) = d.time()
 	case kAny:
-		d.any(f)
+		*(*any)(f) = d.generic(o.flags)
 	case kCBOR:
 		d.cbor(o, f)
 	case kBinary, kTexter:

@@ -33,7 +33,7 @@ func (d *decoder) textMap(o *op, f unsafe.Pointer) {
 		m := make(map[string]any, n)
 		for i := 0; i < n && !d.failed(); i++ {
 			k := d.text(o.flags)
-			m[k] = d.generic()
+			m[k] = d.generic(o.flags)
 		}
 		*(*map[string]any)(f), size = m, len(m)
 	}

@@ -184,6 +184,8 @@ func TestRefusedEvolution(t *testing.T) {
 		{"map to struct", field(map[string]string{}), field(b{}), "F", "writer sends map from text to text, reader wants struct b"},
 		{"optional to plain", field(new(string)), field(""), "F", "writer sends optional text, reader wants text"},
 		{"array of another length", field([2]int{}), field([3]int{}), "F", "writer sends array of 2 int64, reader wants array of 3 int64"},
+		{"array of bytes to wider numbers", field([2]byte{}), field([2]uint16{}), "F", "writer sends array of 2 uint8, reader wants array of 2 uint16"},
+		{"array to list", field([2]int{}), field([]int{}), "F", "writer sends array of 2 int64, reader wants list of int64"},
 		{"time to number", field(time.Time{}), field(0), "F", "writer sends time, reader wants int64"},
 		{"in a list", &items{}, &itemsInt{}, "Items[].Price", "writer sends text, reader wants int64"},
 		{"in a list behind a pointer", &nested{}, &nestedInt{}, "P.Items[].Price", "writer sends text, reader wants int64"},

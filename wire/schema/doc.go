@@ -51,6 +51,7 @@
 //	optional T to T                           refused
 //	list to or from single, struct to map     refused
 //	array of another length, array to list    refused
+//	array of uint8 to wider integers          refused: it is sent as bytes
 //
 // Refusal is a [*MismatchError] from [Resolve], before any message is read, and not an overflow in some message. Two
 // fields with different ids are different fields, whatever their names.

@@ -77,6 +77,10 @@ func (r *resolver) types(w, rd *Type) (reason string, ok bool) {
 	switch w.Kind {
 	case KindStruct:
 		return r.structs(w.Struct, rd.Struct)
+	case KindArray:
+		if w.Elem.Kind != rd.Elem.Kind && w.Elem.Kind == KindUint8 {
+			return refuse(w, rd), false // it is sent as bytes
+		}
 	case KindMap:
 		if reason, ok := r.types(w.Key, rd.Key); !ok {
 			r.under("[key]")
