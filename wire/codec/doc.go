@@ -77,7 +77,8 @@
 //
 // # Ownership
 //
-// Append borrows the value and Decode borrows the message until they return. What is decoded never aliases the message.
+// Append borrows the value and Decode borrows the message until they return. What is decoded never aliases the message;
+// UnmarshalCBOR, UnmarshalBinary and UnmarshalText get a part of it and copy what they keep, as their contracts say.
 // The texts of a message of up to 64 KiB are cut from one copy of it, which lives as long as one of them: tag a text
 // that outlives its message by far with copy. Lists of numbers and bytes reuse the memory they have in the value that is
 // decoded into; everything else is new.

@@ -85,29 +85,33 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which byte, msg []byte) {
 		kind := fuzzed[int(which)%len(fuzzed)]
 		c, v := codecOf(t, kind), newOf(kind)
-		whole := bytes.Clone(msg)
-		if c.Decode(msg, v, Limits{MaxElements: 10000}) != nil {
+		buffer := bytes.Clone(msg)
+		if c.Decode(buffer, v, Limits{MaxElements: 10000}) != nil {
 			return
 		}
 		if err := second.Wellformed(msg); err != nil {
 			t.Fatalf("accepted, but fxamacker/cbor: %v", err)
 		}
-		for i := range msg {
-			msg[i] = 0xff // nothing decoded may change with it
+		first := newOf(kind)
+		if err := c.Decode(msg, first, Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		if clear(buffer); !equal(reflect.ValueOf(v), reflect.ValueOf(first)) {
+			t.Fatalf("what was decoded changes with the message: %+v, was %+v", v, first)
 		}
 		b, err := c.Append(nil, v)
 		if err != nil {
 			if _, ok := kind.(*[]any); ok || reflect.TypeOf(kind) == reflect.TypeFor[*Custom]() {
 				return // a value of unknown type, which its own encoder refuses
 			}
-			t.Fatalf("decoded % x, but cannot encode it: %v", whole, err)
+			t.Fatalf("decoded % x, but cannot encode it: %v", msg, err)
 		}
 		again := newOf(kind)
 		if err := c.Decode(b, again, Limits{}); err != nil {
-			t.Fatalf("% x encoded as % x: %v", whole, b, err)
+			t.Fatalf("% x encoded as % x: %v", msg, b, err)
 		}
 		if !equal(reflect.ValueOf(v), reflect.ValueOf(again)) {
-			t.Fatalf("% x\n% x\ngot  %+v\nwant %+v", whole, b, again, v)
+			t.Fatalf("% x\n% x\ngot  %+v\nwant %+v", msg, b, again, v)
 		}
 	})
 }
