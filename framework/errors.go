@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 )
 
@@ -197,10 +198,36 @@ func convert(ctx context.Context, err error) error {
 	e := &Error{Code: Unavailable, Message: "connection failed", cause: err, ofCall: true}
 	switch ended {
 	case nil:
+		e.explain(err)
 	case context.DeadlineExceeded:
 		e.Code, e.Message = DeadlineExceeded, "the deadline of the call has passed"
 	default:
 		e.Code, e.Message = Canceled, "the call was canceled"
 	}
 	return e
+}
+
+// explain sets code and message for what packages streams and wire report.
+func (e *Error) explain(err error) {
+	switch {
+	case errors.Is(err, streams.ErrDraining):
+		e.Message, e.unprocessed = "the peer takes no more calls on this connection", true
+		return
+	case errors.Is(err, streams.ErrEnded):
+		e.Code, e.Message = FailedPrecondition, "the call has ended"
+		return
+	}
+	if conn, ok := errors.AsType[*streams.ConnError](err); ok {
+		if e.Remote = conn.Remote; conn.Text != "" {
+			e.Message = "connection closed: " + conn.Text
+		} else if conn.Err != nil {
+			e.Message = "connection lost: " + conn.Err.Error()
+		}
+	} else if reset, ok := errors.AsType[*streams.ResetError](err); ok {
+		e.Code, e.Message, e.Remote = wire.CodeOfReset(reset.Code), "the peer gave the call up", reset.Remote
+	} else if limit, ok := errors.AsType[*wire.LimitError](err); ok {
+		e.Code, e.Message = ResourceExhausted, limit.Error()
+	} else if format, ok := errors.AsType[*wire.FormatError](err); ok {
+		e.Code, e.Message = Internal, "the peer broke the protocol: "+format.Error()
+	}
 }

@@ -170,7 +170,7 @@ func (call *Call) Recv() (wire.FrameType, *wire.Buffer, error) {
 		return call.recvOwn()
 	}
 	if call.got {
-		return 0, nil, io.EOF
+		return 0, nil, ErrEnded
 	}
 	select {
 	case <-call.done:
@@ -211,7 +211,7 @@ func (call *Call) recvOwn() (wire.FrameType, *wire.Buffer, error) {
 		if call.ctx.Err() != nil {
 			return 0, nil, context.Cause(call.ctx)
 		}
-		return 0, nil, io.EOF
+		return 0, nil, ErrEnded
 	}
 	f, err := o.r.next()
 	if err == nil {
@@ -253,8 +253,15 @@ func (call *Call) abandon(reason wire.Cancel) {
 	call.end()
 }
 
+// Cancel gives a streaming call up and tells the peer the reason. Send and Recv fail from then on.
+func (call *Call) Cancel(reason wire.Cancel) {
+	if call.own != nil && !call.own.ended.Load() {
+		call.abandon(reason)
+	}
+}
+
 // Close gives the call up if it has not ended, telling the peer the reason, and frees what it holds. It must be called
-// exactly once, after which the call must not be used.
+// exactly once, after which the call must not be used; it may run while Send and Recv of a streaming call are blocked.
 func (call *Call) Close(reason wire.Cancel) {
 	c := call.conn
 	o := call.own

@@ -55,7 +55,8 @@ type Config struct {
 	// often. 0 means [DefaultIdleTimeout]; at least one second.
 	IdleTimeout time.Duration
 
-	// Role and Session are sent in the hello; see there. An acceptor leaves Session zero to have one made.
+	// Role and Session are sent in the hello of a dialer: what the connection is for, and the session that the acceptor
+	// named in its hello on another connection, if this one belongs to it.
 	Role    wire.Role
 	Session [16]byte
 
@@ -68,8 +69,17 @@ type Config struct {
 	// it owns the call from then on. nil refuses every call as unimplemented.
 	Serve func(*Incoming)
 
+	// NewOwner is called for each connection before it carries anything; [Conn.Owner] returns the result.
+	NewOwner func(*Conn) any
+
 	// Logger receives events of the connection, never payloads; nil is silent.
 	Logger *zap.Logger
+}
+
+// Validate reports whether the configuration is in range, TLS aside.
+func (c Config) Validate() error {
+	_, err := c.withDefaults()
+	return err
 }
 
 // withDefaults returns a validated copy of c.

@@ -23,7 +23,11 @@ type Conn struct {
 	cfg    *Config
 	t      transport
 	dialer bool
-	log    *zap.Logger
+	// session is what our hello says: of a dialer the name it got from the acceptor on another connection, or
+	// zero; of an acceptor a new name.
+	session [16]byte
+	owner   any
+	log     *zap.Logger
 
 	// ctx ends when the connection has ended, with a *ConnError as cause.
 	ctx     context.Context
@@ -73,7 +77,10 @@ type peer struct {
 }
 
 func newConn(t transport, cfg *Config, dialer bool) *Conn {
-	c := &Conn{cfg: cfg, t: t, dialer: dialer, log: cfg.Logger}
+	c := &Conn{cfg: cfg, t: t, dialer: dialer, session: cfg.Session, log: cfg.Logger}
+	if !dialer {
+		rand.Read(c.session[:])
+	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.flushes.init()
 	c.pending.init()
@@ -87,6 +94,9 @@ func newConn(t transport, cfg *Config, dialer bool) *Conn {
 	c.signal.idle = make(chan struct{}, 1)
 	c.signal.busy = make(chan struct{}, 1)
 	c.signal.closed = make(chan struct{})
+	if cfg.NewOwner != nil {
+		c.owner = cfg.NewOwner(c)
+	}
 	return c
 }
 
@@ -126,12 +136,9 @@ func (c *Conn) hello() *wire.Hello {
 		Version:         wire.ProtocolVersion,
 		Software:        "mycel-go",
 		Role:            c.cfg.Role,
-		Session:         c.cfg.Session,
+		Session:         c.session,
 		MaxMessageBytes: uint64(c.cfg.MaxMessageBytes),
 		Methods:         c.cfg.Methods,
-	}
-	if !c.dialer && h.Session == [16]byte{} {
-		rand.Read(h.Session[:])
 	}
 	for _, s := range c.cfg.Schemas {
 		h.Schemas = append(h.Schemas, s.ID())
@@ -214,6 +221,12 @@ func (c *Conn) Outstanding() int { return int(c.outstanding.Load()) }
 
 // Serving returns how many calls of the peer have not ended.
 func (c *Conn) Serving() int { return int(c.serving.Load()) }
+
+// Owner returns what [Config.NewOwner] returned for the connection, nil without one.
+func (c *Conn) Owner() any { return c.owner }
+
+// Session returns the session name that this side's hello carries.
+func (c *Conn) Session() [16]byte { return c.session }
 
 // Draining reports whether no new calls can start on the connection.
 func (c *Conn) Draining() bool { return c.goneAway.Load() || c.ctx.Err() != nil }

@@ -123,8 +123,7 @@ func echoNow(in *Incoming) {
 	out.B = wire.AppendResponse(out.B, &wire.Response{})
 	out.B = append(out.B, in.Payload.B[n:]...)
 	in.Payload.Release()
-	in.Respond(out.B)
-	out.Release()
+	in.Respond(out)
 }
 
 // call makes one unary call and returns the body of the response.

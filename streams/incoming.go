@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,10 +29,16 @@ type Incoming struct {
 	id   uint64
 	own  *ownStream
 
-	ended  atomic.Bool
-	notify atomic.Pointer[func(wire.Cancel)]
-	reason atomic.Pointer[wire.Cancel] // why the caller gave up; set once
+	ended atomic.Bool
+	mu    struct {
+		sync.Mutex
+		notify Canceler
+		reason *wire.Cancel // why the caller gave up; set once
+	}
 }
+
+// A Canceler is told that the caller of a call has given up. Canceled must not block.
+type Canceler interface{ Canceled(wire.Cancel) }
 
 // Conn returns the connection that the call came on.
 func (in *Incoming) Conn() *Conn { return in.conn }
@@ -46,24 +53,27 @@ func (c *Conn) serve(in *Incoming) {
 	c.cfg.Serve(in)
 }
 
-// OnCancel arranges for f to be called, once, when the caller gives up or the connection ends; at once if it has
-// happened already. f must not block.
-func (in *Incoming) OnCancel(f func(wire.Cancel)) {
-	in.notify.Store(&f)
-	if reason := in.reason.Load(); reason != nil {
-		in.fire(*reason)
+// Notify arranges for n to be told, once, when the caller gives up or the connection ends; at once if it has
+// happened already.
+func (in *Incoming) Notify(n Canceler) {
+	in.mu.Lock()
+	reason := in.mu.reason
+	in.mu.notify = n
+	in.mu.Unlock()
+	if reason != nil {
+		n.Canceled(*reason)
 	}
 }
 
 func (in *Incoming) canceled(reason wire.Cancel) {
-	if in.reason.CompareAndSwap(nil, &reason) {
-		in.fire(reason)
+	in.mu.Lock()
+	n, first := in.mu.notify, in.mu.reason == nil
+	if first {
+		in.mu.reason = &reason
 	}
-}
-
-func (in *Incoming) fire(reason wire.Cancel) {
-	if f := in.notify.Swap(nil); f != nil {
-		(*f)(reason)
+	in.mu.Unlock()
+	if n != nil && first {
+		n.Canceled(reason)
 	}
 }
 
@@ -100,25 +110,48 @@ func (in *Incoming) Recv() (*wire.Buffer, error) {
 	return f.take(), nil
 }
 
-// Respond ends the call with a response frame. It borrows payload until it returns. Large responses and responses
-// to a caller that does not read block until the connection ends.
-func (in *Incoming) Respond(payload []byte) {
-	c := in.conn
-	defer in.finish()
+// Respond ends the call with a response frame. It takes ownership of payload. It does not block: what the caller
+// does not take at once is sent by a goroutine of the connection.
+func (in *Incoming) Respond(payload *wire.Buffer) {
 	h := wire.FrameHead{Type: wire.FrameResponse, Call: in.id}
-	if in.own != nil {
+	var w *writer
+	switch {
+	case in.own != nil:
+		in.own.stop() // from here on the writer notices a caller that gives up
 		h.Call = 0
-		in.own.stop()                        // from here on the writer notices a caller that gives up
-		_ = in.own.w.send(c.ctx, h, payload) // fails only when nobody waits any more
+		w = in.own.w
+	case len(payload.Bytes()) <= wire.MaxLaneFrameBytes:
+		in.lane.forget(in.id)
+		w = in.lane.w
+	default:
+		in.lane.forget(in.id)
+	}
+	if w != nil && w.trySend(h, payload.Bytes()) {
+		in.responded(payload)
+		return
+	}
+	if !in.conn.flushes.enter() {
+		in.responded(payload) // the connection has ended
+		return
+	}
+	go func() { // ends when the caller has taken the response, or the stream or the connection ends
+		defer in.conn.flushes.leave()
+		defer in.responded(payload)
+		if w != nil {
+			_ = w.send(in.conn.ctx, h, payload.Bytes()) // fails only when nobody waits any more
+		} else {
+			in.conn.respondOnStream(in, h, payload.Bytes())
+		}
+	}()
+}
+
+// responded frees what the call holds once its response is on its way.
+func (in *Incoming) responded(payload *wire.Buffer) {
+	payload.Release()
+	if in.own != nil {
 		in.own.w.finish()
-		return
 	}
-	in.lane.forget(in.id)
-	if len(payload) <= wire.MaxLaneFrameBytes {
-		_ = in.lane.w.send(c.ctx, h, payload) // fails only when the connection has ended
-		return
-	}
-	c.respondOnStream(in, h, payload)
+	in.finish()
 }
 
 // respondOnStream sends a response that is too large for its lane on a stream of its own.
@@ -139,8 +172,7 @@ func (c *Conn) respondOnStream(in *Incoming, h wire.FrameHead, payload []byte) {
 func (in *Incoming) Refuse(code wire.Code, text string) {
 	b := wire.NewBuffer(64 + len(text))
 	b.B = wire.AppendResponse(b.B, &wire.Response{Status: wire.Status{Code: code, Message: text, Unprocessed: true}})
-	in.Respond(b.B)
-	b.Release()
+	in.Respond(b) // ownership of b passes to the call
 }
 
 // finish frees what the call holds.
@@ -148,7 +180,9 @@ func (in *Incoming) finish() {
 	if !in.ended.CompareAndSwap(false, true) {
 		panic("streams: call answered twice")
 	}
-	in.notify.Store(nil)
+	in.mu.Lock()
+	in.mu.notify = nil
+	in.mu.Unlock()
 	if o := in.own; o != nil {
 		o.stop()
 		o.s.stopRead(wire.ResetNone)

@@ -71,6 +71,28 @@ func (w *writer) send(ctx context.Context, h wire.FrameHead, payload []byte) err
 	if len(payload) >= directBytes {
 		return w.sendDirectLocked(ctx, h, payload)
 	}
+	return w.queueLocked(h, payload)
+}
+
+// trySend is send for those who must not wait: it reports false when it would, having sent nothing. It reports
+// true when the stream can no longer be written.
+func (w *writer) trySend(h wire.FrameHead, payload []byte) bool {
+	h.Len = len(payload)
+	w.mu.Lock()
+	if w.errLocked() != nil {
+		w.mu.Unlock()
+		return true
+	}
+	if len(payload) >= directBytes || len(w.mu.queue) > writerQueueBytes {
+		w.mu.Unlock()
+		return false
+	}
+	_ = w.queueLocked(h, payload) // its error ends the stream, as above
+	return true
+}
+
+// queueLocked queues one frame and sees to it that somebody writes it. It releases the mutex.
+func (w *writer) queueLocked(h wire.FrameHead, payload []byte) error {
 	w.mu.queue = append(wire.AppendFrameHead(w.mu.queue, h), payload...)
 	if w.mu.flushing {
 		w.mu.Unlock()

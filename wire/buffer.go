@@ -10,6 +10,7 @@ type Buffer struct {
 	// B is the content. It may be resliced and grown by append; it is valid until Release.
 	B []byte
 
+	skipped  int
 	released bool
 }
 
@@ -56,6 +57,7 @@ func (b *Buffer) Release() {
 	}
 	b.released = true
 	buffersOut.Add(-1)
+	b.skipped = 0
 	c := cap(b.B)
 	for i := len(bufferClasses) - 1; i >= 0; i-- {
 		if c < bufferClasses[i] {
@@ -72,3 +74,9 @@ func (b *Buffer) Release() {
 
 // BuffersOut returns how many buffers are held at the moment, for leak checks and metrics.
 func BuffersOut() int64 { return buffersOut.Load() }
+
+// Skip takes the first n bytes of B out of what [Buffer.Bytes] returns: room that was left for a header.
+func (b *Buffer) Skip(n int) { b.skipped = n }
+
+// Bytes returns the content without what was skipped. It is valid until Release.
+func (b *Buffer) Bytes() []byte { return b.B[b.skipped:] }

@@ -1,0 +1,192 @@
+package framework
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/pool"
+	"github.com/mycel-rpc/mycel/streams"
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// ClientConfig configures a [Client]. The zero value of every field but TLS is ready to use.
+type ClientConfig struct {
+	// TLS verifies the server; it is required to dial. The server name is that of the target unless TLS sets one.
+	// [DevTLS] makes one for first steps.
+	TLS *tls.Config
+
+	// Logger receives events of connections and panics of handlers, never payloads. nil is silent; [SlogCore]
+	// bridges to log/slog.
+	Logger *zap.Logger
+
+	// MaxMessageBytes is the largest message that is accepted. 0 means 4 MiB; at most 1 GiB.
+	MaxMessageBytes int
+
+	// Limits bound what the server can make the client hold.
+	Limits ConnLimits
+
+	// MaxConnections is how many connections for calls are opened to the server under load, 1 to 4. 0 means 4.
+	// Bulk calls have a connection of their own besides.
+	MaxConnections int
+
+	// GrowAt is the number of calls in progress on each connection from which another one is opened. 0 means 128.
+	GrowAt int
+
+	// DialTimeout bounds one attempt to connect. 0 means 10 s.
+	DialTimeout time.Duration
+
+	// Gates bound how many handlers of unary methods that the client serves run and wait at once, per class.
+	Gates Gates
+
+	// Interceptors wrap every call, the first one outermost.
+	Interceptors []ClientInterceptor
+
+	// ServeInterceptors wrap every handler that the client serves, the first one outermost.
+	ServeInterceptors []ServerInterceptor
+}
+
+// A Client calls the methods of a server, and serves methods that the server may call over the connections that the
+// client has opened. All methods are safe for concurrent use.
+type Client struct {
+	*dispatcher
+	cfg   ClientConfig
+	open  ClientFunc // behind the interceptors
+	conns *pool.Pool[*streams.Conn]
+
+	mu struct {
+		sync.Mutex
+		last map[string]*streams.Conn // the newest main connection by address, for the name of the session
+	}
+}
+
+// NewClient returns a client of the target; it never dials, see [Client.Connect]. Targets are
+// "host:port", "dns:///host:port" (every address of the host, resolved again when they fail) and
+// "static:///a:1,b:2" (a fixed list). It fails if the target or the configuration is out of range.
+func NewClient(target string, cfg ClientConfig) (*Client, error) {
+	if cfg.TLS == nil {
+		return nil, errors.New("framework: client: TLS is required (DevTLS makes a pair for first steps)")
+	}
+	return newClient(target, cfg, func(ctx context.Context, address string, conf streams.Config) (*streams.Conn, error) {
+		return streams.Dial(ctx, address, conf)
+	})
+}
+
+type dialFunc func(ctx context.Context, address string, conf streams.Config) (*streams.Conn, error)
+
+func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
+	c := &Client{cfg: cfg}
+	c.mu.last = map[string]*streams.Conn{}
+	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	c.dispatcher = d
+	if err := c.connConfig().Validate(); err != nil {
+		return nil, fmt.Errorf("framework: client: %w", err)
+	}
+	if cfg.TLS != nil && cfg.TLS.ServerName == "" {
+		c.cfg.TLS = cfg.TLS.Clone()
+		c.cfg.TLS.ServerName = serverName(target)
+	}
+	c.conns, err = pool.New(target, pool.Config[*streams.Conn]{
+		Dial: func(ctx context.Context, e pool.Endpoint, role pool.Role) (*streams.Conn, error) {
+			return c.dial(ctx, e.Address, role, dial)
+		},
+		MaxMain: cfg.MaxConnections, GrowAt: cfg.GrowAt, DialTimeout: cfg.DialTimeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("framework: client: %w", err)
+	}
+	c.open = chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, c) }, cfg.Interceptors)
+	return c, nil
+}
+
+// serverName returns the host that a certificate has to be for, "" when each endpoint has its own.
+func serverName(target string) string {
+	if strings.HasPrefix(target, "static:///") {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(strings.TrimPrefix(target, "dns:///"))
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+func (c *Client) connConfig() streams.Config {
+	names, schemas := c.methods.announcement()
+	return streams.Config{
+		TLS:              c.cfg.TLS,
+		MaxMessageBytes:  c.cfg.MaxMessageBytes,
+		MaxStreams:       c.cfg.Limits.MaxStreams,
+		MaxPendingBytes:  c.cfg.Limits.MaxPendingBytes,
+		HandshakeTimeout: c.cfg.Limits.HandshakeTimeout,
+		IdleTimeout:      c.cfg.Limits.IdleTimeout,
+		Methods:          names,
+		Schemas:          schemas,
+		Logger:           c.log,
+		Serve:            func(in *streams.Incoming) { c.serve(in, in.Conn().Owner().(*Peer)) },
+		NewOwner:         func(conn *streams.Conn) any { return newPeer(conn, c.maxMessage, c.cfg.Interceptors) },
+	}
+}
+
+// dial opens one connection, into the session of those that are open already.
+func (c *Client) dial(ctx context.Context, address string, role pool.Role, dial dialFunc) (*streams.Conn, error) {
+	conf := c.connConfig()
+	if role == pool.Bulk {
+		conf.Role = wire.RoleBulk
+	}
+	c.mu.Lock()
+	last := c.mu.last[address]
+	c.mu.Unlock()
+	if last != nil && last.Err() == nil {
+		if h := last.PeerHello(); h != nil {
+			conf.Session = h.Session
+		}
+	}
+	conn, err := dial(ctx, address, conf)
+	if err == nil && role == pool.Main {
+		c.mu.Lock()
+		c.mu.last[address] = conn
+		c.mu.Unlock()
+	}
+	return conn, err
+}
+
+// Connect opens a connection unless there is one, waits until the server has introduced itself, and says why not
+// when that fails. Calls connect by themselves; Connect is for finding out early.
+func (c *Client) Connect(ctx context.Context) error {
+	conn, err := c.conns.Get(ctx, pool.Main)
+	if err == nil {
+		err = conn.Ready(ctx)
+	}
+	return convert(ctx, err)
+}
+
+// Open implements [Caller].
+func (c *Client) Open(ctx context.Context, info *CallInfo) (Stream, error) { return c.open(ctx, info) }
+
+func (c *Client) conn(ctx context.Context, class Class) (*streams.Conn, error) {
+	if class == ClassBulk {
+		return c.conns.Get(ctx, pool.Bulk)
+	}
+	return c.conns.Get(ctx, pool.Main)
+}
+
+func (c *Client) limit() int { return c.maxMessage }
+
+// Close ends every connection at once; calls in progress fail. It returns when the handlers that the client serves
+// have returned, or with an error when some have not after five seconds. It is idempotent.
+func (c *Client) Close() error {
+	c.stop()
+	c.conns.Close()
+	return c.waitHandlers(closeGrace)
+}

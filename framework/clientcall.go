@@ -1,0 +1,325 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/mycel-rpc/mycel/streams"
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// connector finds the connection that a call takes.
+type connector interface {
+	conn(ctx context.Context, class Class) (*streams.Conn, error)
+	limit() int // MaxMessageBytes of this side
+}
+
+// maxAttempts is how often a call is started that surely has not reached a handler.
+const maxAttempts = 3
+
+// A clientCall is a Stream on the caller's side.
+type clientCall struct {
+	ctx  context.Context
+	info *CallInfo
+	via  connector
+	md   []wire.Pair
+
+	conn     *streams.Conn
+	call     *streams.Call // nil until the request has been sent
+	request  any           // of a unary call, until the response is there: to try again
+	attempts int
+
+	mu struct {
+		sync.Mutex
+		header, trailer Metadata
+		status          error // how the call ended; io.EOF for well; nil while it has not
+		closed          bool
+	}
+}
+
+// openCall is the innermost ClientFunc.
+func openCall(ctx context.Context, info *CallInfo, via connector) (Stream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, convert(ctx, err)
+	}
+	md := outgoingMetadata(ctx)
+	if md.Len() > 0 {
+		if err := md.check(); err != nil {
+			return nil, err
+		}
+	}
+	c := &clientCall{ctx: ctx, info: info, via: via, md: md.pairs}
+	if info.Kind == KindClientStream || info.Kind == KindBidi {
+		if err := c.start(nil); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// start sends the request frame, with a message if there is one, on a connection that takes it.
+func (c *clientCall) start(msg any) error {
+	for {
+		c.attempts++
+		conn, err := c.via.conn(c.ctx, c.info.Class)
+		if err != nil {
+			return c.notStarted(err)
+		}
+		b, err := c.encodeRequest(conn, msg)
+		if err != nil {
+			return err
+		}
+		call, err := conn.Start(c.ctx, c.info.Class, c.info.Kind, msg != nil, b) // ownership of b passes to the connection
+		if err == nil {
+			c.conn, c.call = conn, call
+			return nil
+		}
+		if c.ctx.Err() != nil || c.attempts >= maxAttempts {
+			return c.notStarted(err)
+		}
+	}
+}
+
+// notStarted is the error of a call that the peer has not seen.
+func (c *clientCall) notStarted(err error) error {
+	e, ok := errors.AsType[*Error](convert(c.ctx, err))
+	if !ok {
+		return err
+	}
+	started := *e
+	started.unprocessed = true
+	return &started
+}
+
+func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, error) {
+	sp := c.info.spec
+	h := wire.Request{MethodNum: conn.MethodNum(sp.info.Method), Timeout: remaining(c.ctx), Metadata: c.md}
+	if h.MethodNum == 0 {
+		h.Name = []byte(sp.info.Method)
+	}
+	if msg != nil {
+		h.Schema = schemaRef(conn, sp.req)
+	}
+	b := wire.NewBuffer(512)
+	b.B = wire.AppendRequest(b.B, &h)
+	if msg == nil {
+		return b, nil
+	}
+	head := len(b.B)
+	var err error
+	if b.B, err = appendMessage(b.B, sp.req, &h.Schema, msg); err != nil {
+		b.Release()
+		return nil, refusal(InvalidArgument, "%s: request: %w", sp.info.Method, err)
+	}
+	if err := checkSent(conn, sp.info.Method, "request", len(b.B)-head); err != nil {
+		b.Release()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (c *clientCall) Send(msg any) error {
+	if c.call == nil {
+		if c.info.Kind == KindUnary {
+			c.request = msg
+		}
+		return c.start(msg)
+	}
+	if c.info.Kind == KindUnary || c.info.Kind == KindServerStream {
+		return Errorf(FailedPrecondition, "%s: the call takes one request", c.info.Method)
+	}
+	sp := c.info.spec
+	ref := schemaRef(c.conn, sp.req)
+	b := wire.NewBuffer(512)
+	defer b.Release()
+	b.B = wire.AppendSchemaRef(b.B, &ref)
+	head := len(b.B)
+	var err error
+	if b.B, err = appendMessage(b.B, sp.req, &ref, msg); err != nil {
+		return Errorf(InvalidArgument, "%s: request: %w", sp.info.Method, err)
+	}
+	if err := checkSent(c.conn, sp.info.Method, "request", len(b.B)-head); err != nil {
+		return err
+	}
+	return c.sendError(c.call.Send(b.B))
+}
+
+// sendError returns the status of a call that ended before the message could be sent, as far as it is known.
+func (c *clientCall) sendError(err error) error {
+	if err == nil {
+		return nil
+	}
+	c.mu.Lock()
+	status := c.mu.status
+	c.mu.Unlock()
+	if status != nil && status != io.EOF {
+		return status
+	}
+	return convert(c.ctx, err)
+}
+
+func (c *clientCall) CloseSend() error {
+	if c.call != nil && c.info.Kind != KindUnary && c.info.Kind != KindServerStream {
+		c.call.CloseSend()
+	}
+	return nil
+}
+
+func (c *clientCall) Recv(msg any) error {
+	if c.call == nil {
+		return Errorf(FailedPrecondition, "%s: the request has not been sent", c.info.Method)
+	}
+	for {
+		if status := c.ended(); status != nil {
+			return status
+		}
+		t, b, err := c.call.Recv()
+		if err != nil {
+			return c.end(convert(c.ctx, err))
+		}
+		switch t {
+		case wire.FrameHeaders:
+			err = c.headers(b)
+		case wire.FrameMessage:
+			err = c.message(b, msg)
+			if err == nil {
+				return nil
+			}
+		default:
+			var again bool
+			if again, err = c.response(b, msg); again {
+				continue
+			}
+			if err == nil {
+				return nil
+			}
+			return c.end(err)
+		}
+		if err != nil {
+			c.call.Cancel(wire.Cancel{Code: CodeOf(err)})
+			return c.end(err)
+		}
+	}
+}
+
+func (c *clientCall) headers(b *wire.Buffer) error {
+	defer b.Release()
+	md, _, err := wire.ParseMetadata(b.B)
+	if err != nil {
+		return convert(c.ctx, err)
+	}
+	c.mu.Lock()
+	c.mu.header = Metadata{md}
+	c.mu.Unlock()
+	return nil
+}
+
+func (c *clientCall) message(b *wire.Buffer, msg any) error {
+	defer b.Release()
+	ref, n, err := wire.ParseSchemaRef(b.B)
+	if err != nil {
+		return convert(c.ctx, err)
+	}
+	return decodeMessage(c.conn, c.info.Method, "response", c.info.spec.rsp, &ref, b.B[n:], msg, c.via.limit())
+}
+
+// response handles the last frame of the call. It reports true when the call has been started again.
+func (c *clientCall) response(b *wire.Buffer, msg any) (again bool, err error) {
+	defer b.Release()
+	var r wire.Response
+	n, err := wire.ParseResponse(b.B, &r)
+	if err != nil {
+		return false, convert(c.ctx, err)
+	}
+	if r.Status.Code != OK {
+		if r.Status.Unprocessed && r.Status.Code == Unavailable && c.retry() {
+			return true, nil
+		}
+		c.keep(&r)
+		return false, errorOf(r.Status)
+	}
+	c.keep(&r)
+	if c.info.Kind == KindServerStream || c.info.Kind == KindBidi {
+		return false, io.EOF
+	}
+	err = decodeMessage(c.conn, c.info.Method, "response", c.info.spec.rsp, &r.Schema, b.B[n:], msg, c.via.limit())
+	if err == nil {
+		c.end(io.EOF)
+	}
+	return false, err
+}
+
+// keep stores the metadata of the response.
+func (c *clientCall) keep(r *wire.Response) {
+	if len(r.Headers) == 0 && len(r.Trailer) == 0 {
+		return
+	}
+	c.mu.Lock()
+	if len(r.Headers) > 0 {
+		c.mu.header = Metadata{r.Headers}
+	}
+	c.mu.trailer = Metadata{r.Trailer}
+	c.mu.Unlock()
+}
+
+// retry starts a unary call again that was refused unprocessed.
+func (c *clientCall) retry() bool {
+	if c.request == nil || c.attempts >= maxAttempts || c.ctx.Err() != nil {
+		return false
+	}
+	old := c.call
+	if err := c.start(c.request); err != nil {
+		return false
+	}
+	old.Close(wire.Cancel{})
+	return true
+}
+
+// ended returns the status of the call, nil while it goes on.
+func (c *clientCall) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed && c.mu.status == nil {
+		return Errorf(Canceled, "%s: the call was closed", c.info.Method)
+	}
+	return c.mu.status
+}
+
+// end records how the call ended; the first status stays.
+func (c *clientCall) end(status error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.status == nil {
+		c.mu.status = status
+	}
+	return c.mu.status
+}
+
+func (c *clientCall) Header() Metadata {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.header
+}
+
+func (c *clientCall) Trailer() Metadata {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.trailer
+}
+
+func (c *clientCall) Close(reason error) {
+	c.mu.Lock()
+	closed := c.mu.closed
+	c.mu.closed = true
+	c.mu.Unlock()
+	if closed || c.call == nil {
+		return
+	}
+	cancel := wire.Cancel{Code: Canceled}
+	if reason != nil {
+		cancel.Code, cancel.Text = CodeOf(reason), statusOf(reason).Message
+	}
+	c.call.Close(cancel)
+}

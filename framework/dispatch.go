@@ -1,0 +1,59 @@
+package framework
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/streams"
+)
+
+// defaultStreamingCalls bounds the streaming calls in progress, per class.
+const defaultStreamingCalls = 64 << 10
+
+// newDispatcher makes the serving half of a server or a client.
+func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage int, log *zap.Logger) (*dispatcher, error) {
+	g, err := newGate(gates)
+	if err != nil {
+		return nil, err
+	}
+	if streaming == 0 {
+		streaming = defaultStreamingCalls
+	}
+	limits := GateLimits{Running: streaming, Waiting: 1}
+	sg, err := newGate(Gates{Stream: limits, RPC: limits, Bulk: limits})
+	if err != nil {
+		return nil, fmt.Errorf("framework: MaxStreamingCalls is %d, must be positive", streaming)
+	}
+	if log == nil {
+		log = zap.NewNop()
+	}
+	if maxMessage == 0 {
+		maxMessage = streams.DefaultMaxMessageBytes
+	}
+	return &dispatcher{
+		methods: newRegistry(wrap), gate: g, streaming: sg, base: context.Background(), maxMessage: maxMessage, log: log,
+	}, nil
+}
+
+func (d *dispatcher) register(sp *spec, run ServerFunc) { d.methods.register(sp, run) }
+
+// stop refuses what waits at the gates.
+func (d *dispatcher) stop() {
+	d.gate.close()
+	d.streaming.close()
+}
+
+// waitHandlers waits for the handlers that still run, which have been canceled.
+func (d *dispatcher) waitHandlers(grace time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), grace, fmt.Errorf("not after %v", grace))
+	defer cancel()
+	for _, g := range []*gate{d.gate, d.streaming} {
+		if err := g.wait(ctx); err != nil {
+			return fmt.Errorf("framework: close: handlers did not return although canceled: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package framework
+
+import (
+	"errors"
+
+	"github.com/mycel-rpc/mycel/streams"
+	"github.com/mycel-rpc/mycel/wire"
+	"github.com/mycel-rpc/mycel/wire/codec"
+	"github.com/mycel-rpc/mycel/wire/schema"
+)
+
+// appendMessage appends msg, labelled for the peer with ref: positionally when the peer knows or is told the schema,
+// as a self-describing map otherwise.
+func appendMessage(dst []byte, c *codec.Codec, ref *wire.SchemaRef, msg any) ([]byte, error) {
+	if ref.Num == 0 {
+		return c.AppendGeneric(dst, msg)
+	}
+	return c.Append(dst, msg)
+}
+
+// schemaRef returns the label of messages of c on the connection.
+func schemaRef(conn *streams.Conn, c *codec.Codec) wire.SchemaRef {
+	if s := c.Schema(); s != nil {
+		return conn.SchemaRef(s)
+	}
+	return wire.SchemaRef{}
+}
+
+// checkSent refuses a message that the peer would refuse.
+func checkSent(conn *streams.Conn, method, what string, size int) error {
+	if limit := conn.PeerMaxMessageBytes(); size > limit {
+		return Errorf(ResourceExhausted, "%s: %s of %d bytes exceeds the receiver's limit of %d (its MaxMessageBytes); larger data belongs into a large object or a stream", method, what, size, limit)
+	}
+	return nil
+}
+
+// decodeMessage decodes a body that ref describes into msg.
+func decodeMessage(conn *streams.Conn, method, what string, c *codec.Codec, ref *wire.SchemaRef, body []byte, msg any, limit int) error {
+	if len(body) > limit {
+		return Errorf(ResourceExhausted, "%s: %s of %d bytes exceeds the limit of %d (MaxMessageBytes)", method, what, len(body), limit)
+	}
+	writer, err := conn.Schema(ref)
+	if err != nil {
+		return Errorf(InvalidArgument, "%s: %s: %w", method, what, err)
+	}
+	own := c.Schema()
+	switch {
+	case writer == nil:
+		err = c.DecodeGeneric(body, msg, codec.Limits{})
+	case writer == own || own != nil && writer.ID() == own.ID():
+		err = c.Decode(body, msg, codec.Limits{})
+	default:
+		err = decodeMapped(c, writer, body, msg)
+	}
+	if err == nil {
+		return nil
+	}
+	if mismatch, ok := errors.AsType[*schema.MismatchError](err); ok {
+		return Errorf(FailedPrecondition, "%s: %s: the two sides disagree about the message: %w", method, what, mismatch)
+	}
+	return Errorf(InvalidArgument, "%s: %s: %w", method, what, err)
+}
+
+func decodeMapped(c *codec.Codec, writer *schema.Schema, body []byte, msg any) error {
+	r, err := c.Reader(writer)
+	if err != nil {
+		return err
+	}
+	return r.Decode(body, msg, codec.Limits{})
+}

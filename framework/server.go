@@ -1,0 +1,288 @@
+package framework
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/streams"
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// ServerConfig configures a [Server]. The zero value of every field but TLS is ready to use.
+type ServerConfig struct {
+	// TLS has the certificate of the server; it is required to serve a network. ALPN and TLS 1.3 are set by the
+	// framework. [DevTLS] makes one for first steps.
+	TLS *tls.Config
+
+	// Logger receives events of connections and panics of handlers, never payloads. nil is silent; [SlogCore]
+	// bridges to log/slog.
+	Logger *zap.Logger
+
+	// MaxMessageBytes is the largest message that is accepted. 0 means 4 MiB; at most 1 GiB.
+	MaxMessageBytes int
+
+	// Limits bound what one client can make the server hold.
+	Limits ConnLimits
+
+	// Gates bound how many handlers of unary methods run and wait at once, per class.
+	Gates Gates
+
+	// MaxStreamingCalls bounds the streaming calls in progress, per class; more are refused. 0 means 65 536.
+	MaxStreamingCalls int
+
+	// Interceptors wrap every handler, the first one outermost.
+	Interceptors []ServerInterceptor
+
+	// PeerInterceptors wrap every call to a client ([PeerFrom]), the first one outermost.
+	PeerInterceptors []ClientInterceptor
+}
+
+// ConnLimits bound one connection. The zero value of each field is a default that suits most.
+type ConnLimits struct {
+	// MaxStreams is how many streaming calls, and calls with messages above 16 KiB, the peer may have open at once on
+	// a connection; more wait. 0 means 960; at most 16 384.
+	MaxStreams int
+
+	// MaxPendingBytes bounds the messages that are being received on a connection; what exceeds it is refused.
+	// 0 means 64 MiB, or four times MaxMessageBytes if that is more.
+	MaxPendingBytes int
+
+	// HandshakeTimeout bounds the time until a connection is set up. 0 means 5 s.
+	HandshakeTimeout time.Duration
+
+	// IdleTimeout ends a connection on which nothing arrives, although keep-alives are sent three times as often.
+	// 0 means 30 s; at least 1 s.
+	IdleTimeout time.Duration
+}
+
+// A Server serves methods. Methods may be registered before and while it serves. All methods are safe for concurrent
+// use.
+//
+//	new --Serve--> serving --Shutdown--> draining --done, or ctx ends--> closed
+//	  \______________\__________Close_______\____________________________/
+type Server struct {
+	*dispatcher
+	cfg      ServerConfig
+	sessions sessions
+	health   health
+
+	signal struct {
+		draining chan struct{} // closed when no new calls are served
+		closed   chan struct{} // closed when nothing more is served
+	}
+
+	mu struct {
+		sync.Mutex
+		listeners map[*streams.Listener]net.PacketConn
+		conns     map[*streams.Conn]struct{}
+		draining  bool
+		closed    bool
+	}
+	wg sync.WaitGroup // one for each connection
+}
+
+// NewServer returns a server that is not serving yet. It fails if the configuration is out of range.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	s := &Server{cfg: cfg}
+	s.signal.draining, s.signal.closed = make(chan struct{}), make(chan struct{})
+	s.mu.listeners, s.mu.conns = map[*streams.Listener]net.PacketConn{}, map[*streams.Conn]struct{}{}
+	s.sessions.byName = map[[16]byte]*session{}
+	d, err := newDispatcher(cfg.Interceptors, cfg.Gates, cfg.MaxStreamingCalls, cfg.MaxMessageBytes, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	d.draining = s.signal.draining
+	s.dispatcher = d
+	if err := s.connConfig().Validate(); err != nil {
+		return nil, fmt.Errorf("framework: server: %w", err)
+	}
+	s.registerBuiltins()
+	return s, nil
+}
+
+// connConfig is how the connections of the server are made.
+func (s *Server) connConfig() streams.Config {
+	names, schemas := s.methods.announcement()
+	return streams.Config{
+		TLS:              s.cfg.TLS,
+		MaxMessageBytes:  s.cfg.MaxMessageBytes,
+		MaxStreams:       s.cfg.Limits.MaxStreams,
+		MaxPendingBytes:  s.cfg.Limits.MaxPendingBytes,
+		HandshakeTimeout: s.cfg.Limits.HandshakeTimeout,
+		IdleTimeout:      s.cfg.Limits.IdleTimeout,
+		Methods:          names,
+		Schemas:          schemas,
+		Logger:           s.log,
+		Serve:            func(in *streams.Incoming) { s.serve(in, in.Conn().Owner().(*Peer)) },
+		NewOwner:         func(c *streams.Conn) any { return newPeer(c, s.maxMessage, s.cfg.PeerInterceptors) },
+	}
+}
+
+// ListenAndServe listens on the UDP address, "127.0.0.1:4433" or ":4433", and serves until ctx ends, which closes the
+// server, or until [Server.Shutdown] or [Server.Close]. It returns nil in these cases.
+func (s *Server) ListenAndServe(ctx context.Context, address string) error {
+	socket, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return fmt.Errorf("framework: listening on %s: %w", address, err)
+	}
+	return s.Serve(ctx, socket)
+}
+
+// Serve is [Server.ListenAndServe] on a socket of the caller's, which it takes ownership of. A server may serve several.
+func (s *Server) Serve(ctx context.Context, socket net.PacketConn) error {
+	ln, err := streams.Listen(socket, s.connConfig())
+	if err != nil {
+		_ = socket.Close() // the error that matters is err
+		return fmt.Errorf("framework: %w", err)
+	}
+	s.mu.Lock()
+	if s.mu.closed || s.mu.draining {
+		s.mu.Unlock()
+		return errors.Join(Errorf(FailedPrecondition, "server has been shut down"), ln.Close(), ln.Release(), socket.Close())
+	}
+	s.mu.listeners[ln] = socket
+	s.mu.Unlock()
+	s.log.Info("serving", zap.Stringer("address", ln.Addr()))
+
+	stop := context.AfterFunc(ctx, s.closeNow)
+	defer stop()
+	for {
+		conn, err := ln.Accept(ctx)
+		if err != nil {
+			break
+		}
+		s.adopt(conn)
+	}
+	// The listener has been closed, or ctx has ended: wait for what that sets in motion.
+	if ctx.Err() != nil {
+		return s.Close()
+	}
+	select {
+	case <-s.signal.closed:
+		return nil
+	case <-ctx.Done():
+		return s.Close()
+	}
+}
+
+// adopt takes a new connection. A goroutine follows it to its end; Close waits for that.
+func (s *Server) adopt(conn *streams.Conn) {
+	s.mu.Lock()
+	refuse := s.mu.closed || s.mu.draining
+	if !refuse {
+		s.mu.conns[conn] = struct{}{}
+		s.wg.Add(1)
+	}
+	s.mu.Unlock()
+	if refuse {
+		conn.CloseWith(wire.CloseRefused, "server is shutting down")
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		peer := conn.Owner().(*Peer)
+		if conn.Ready(context.Background()) == nil { // ends with the connection, which has a handshake timeout
+			in := s.sessions.join(conn)
+			peer.join(in)
+			defer s.sessions.leave(in, conn)
+		}
+		<-conn.Done()
+		s.mu.Lock()
+		delete(s.mu.conns, conn)
+		s.mu.Unlock()
+		conn.Close()
+	}()
+}
+
+// Shutdown stops serving politely: no new connections, no new calls (clients make them elsewhere), then it waits for
+// the calls in progress and for their results to arrive, and closes. Handlers see it through [Draining]. When ctx
+// ends first, what is left is canceled and the error says how much that was.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.mu.draining {
+		s.mu.draining = true
+		close(s.signal.draining)
+	}
+	conns := make([]*streams.Conn, 0, len(s.mu.conns))
+	for c := range s.mu.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	errs := make([]error, len(conns))
+	for i, c := range conns {
+		wg.Go(func() { errs[i] = c.Drain(ctx, "server is shutting down") })
+	}
+	wg.Wait()
+	cut := 0
+	for _, err := range errs {
+		if err != nil {
+			cut++
+		}
+	}
+	err := s.Close()
+	if cut > 0 {
+		return errors.Join(fmt.Errorf("framework: shutdown: %d of %d connections still had calls in progress: %w", cut, len(conns), context.Cause(ctx)), err)
+	}
+	return err
+}
+
+// closeGrace is how long Close waits for handlers that it has canceled.
+const closeGrace = 5 * time.Second
+
+// Close stops serving at once: connections are closed and handlers canceled. It returns when they have returned, or
+// with an error when some have not after five seconds. It is idempotent.
+func (s *Server) Close() error {
+	s.closeNow()
+	<-s.signal.closed
+	s.wg.Wait()
+	return s.waitHandlers(closeGrace)
+}
+
+// closeNow does what Close does, without waiting.
+func (s *Server) closeNow() {
+	s.mu.Lock()
+	if s.mu.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.mu.closed = true
+	if !s.mu.draining {
+		s.mu.draining = true
+		close(s.signal.draining)
+	}
+	conns, listeners := s.mu.conns, s.mu.listeners
+	s.mu.conns, s.mu.listeners = map[*streams.Conn]struct{}{}, nil // what is served is seen in wg from here on
+	s.mu.Unlock()
+	s.stop()
+	for ln := range listeners {
+		_ = ln.Close() // always nil
+	}
+	var wg sync.WaitGroup
+	for c := range conns {
+		wg.Go(c.Close)
+	}
+	wg.Wait()
+	for ln, socket := range listeners {
+		if err := errors.Join(ln.Release(), socket.Close()); err != nil {
+			s.log.Warn("closing a listener", zap.Error(err))
+		}
+	}
+	close(s.signal.closed)
+}
+
+// Draining returns a channel that is closed when the server that runs a handler has begun to shut down: long-lived
+// handlers should come to an end. It is nil, and so blocks, outside of handlers.
+func Draining(ctx context.Context) <-chan struct{} {
+	if c, _ := ctx.Value(serverCallKey{}).(*serverCall); c != nil {
+		return c.d.draining
+	}
+	return nil
+}

@@ -1,0 +1,309 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/streams"
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// A dispatcher serves the incoming calls of one side.
+type dispatcher struct {
+	methods    *registry
+	gate       *gate           // unary calls
+	streaming  *gate           // streaming calls, which may last: only their number is bounded
+	base       context.Context // of handlers; does not end
+	maxMessage int
+	log        *zap.Logger
+	draining   <-chan struct{} // closed when no new calls are served
+}
+
+// A serverCall is a Stream on the callee's side, the context of its handler, and the task that a gate runs.
+type serverCall struct {
+	callContext
+	d   *dispatcher
+	in  *streams.Incoming
+	m   *method
+	req wire.SchemaRef // of the first message
+	arg []byte         // the first message, part of in.Payload
+	out *wire.Buffer   // the response of a unary or client streaming call; head room, then the body
+	ref wire.SchemaRef // of out
+
+	first bool // the first message has been received, or there is none
+
+	send struct {
+		sync.Mutex
+		header, trailer Metadata
+		headerSent      bool
+	}
+}
+
+// headRoom is left in front of a response body for the header that is known only at the end.
+const headRoom = 64
+
+// serve takes one call: it finds the method and hands the call to a gate. It runs on the goroutine that reads the
+// connection.
+func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
+	var h wire.Request
+	n, err := wire.ParseRequest(in.Payload.B, &h)
+	if err != nil {
+		d.turnAway(in, refusal(InvalidArgument, "%w", err))
+		return
+	}
+	m := d.methods.find(h.MethodNum, h.Name)
+	if m == nil {
+		name := string(h.Name)
+		if h.MethodNum > 0 {
+			name = fmt.Sprintf("number %d", h.MethodNum)
+		}
+		d.turnAway(in, refusal(Unimplemented, "method %s is not served here", name))
+		return
+	}
+	if m.sp.info.Kind != in.Kind {
+		d.turnAway(in, refusal(Unimplemented, "method %s is %v here, the caller takes it for %v", m.sp.info.Method, m.sp.info.Kind, in.Kind))
+		return
+	}
+	select {
+	case <-d.draining:
+		d.turnAway(in, refusal(Unavailable, "server is shutting down"))
+		return
+	default:
+	}
+	c := &serverCall{d: d, in: in, m: m, req: h.Schema, arg: in.Payload.B[n:]}
+	c.first = len(c.arg) == 0
+	c.base, c.info, c.peer, c.call, c.metadata = d.base, &m.sp.info, peer, c, Metadata{h.Metadata}
+	if h.Timeout > 0 {
+		c.deadline, c.hasDeadline = time.Now().Add(h.Timeout), true
+	}
+	in.Notify(c)
+	if m.sp.inline {
+		c.run()
+		return
+	}
+	class := m.sp.info.Class
+	if rank(in.Class) > rank(class) {
+		class = in.Class // the caller may ask for less than the method is worth, not for more
+	}
+	if in.Kind == KindUnary {
+		d.gate.submit(class, c)
+	} else {
+		d.streaming.submit(class, c)
+	}
+}
+
+// turnAway ends a call that no handler has seen.
+func (d *dispatcher) turnAway(in *streams.Incoming, err *Error) {
+	in.Payload.Release()
+	in.Refuse(err.Code, err.status().Message)
+}
+
+// Canceled implements streams.Canceler.
+func (c *serverCall) Canceled(reason wire.Cancel) {
+	text := reason.Text
+	if text == "" {
+		text = "the caller gave up"
+	}
+	c.end(&Error{Code: reason.Code, Message: text, Remote: true, ofCall: true})
+}
+
+// refuse answers a call that the gate turned away.
+func (c *serverCall) refuse(err *Error) {
+	c.end(err)
+	c.in.Payload.Release()
+	c.respond(err.status())
+}
+
+// run runs the handler and answers the call.
+func (c *serverCall) run() {
+	err := c.handle()
+	c.end(errHandlerReturned)
+	c.in.Payload.Release()
+	st := wire.Status{}
+	if err != nil {
+		st = statusOf(err)
+		c.out.Release()
+		c.out = nil
+	}
+	c.respond(st)
+}
+
+// errHandlerReturned is the cause of the context of a handler that has returned.
+var errHandlerReturned = errors.New("framework: the handler has returned")
+
+// handle runs the handler behind the interceptors. This is the one place where panics of handlers end.
+func (c *serverCall) handle() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.d.log.Error("handler panicked", zap.String("method", c.info.Method), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			err = Errorf(Internal, "%s: handler panicked", c.info.Method)
+		}
+	}()
+	if err := c.m.run(c, c.info, c); err != nil {
+		return err
+	}
+	if c.out == nil && (c.info.Kind == KindUnary || c.info.Kind == KindClientStream) {
+		return Errorf(Internal, "%s: handler sent no response", c.info.Method)
+	}
+	return nil
+}
+
+// respond ends the call. It takes ownership of c.out.
+func (c *serverCall) respond(st wire.Status) {
+	c.send.Lock()
+	r := wire.Response{Status: st, Schema: c.ref, Trailer: c.send.trailer.pairs}
+	if !c.send.headerSent {
+		r.Headers = c.send.header.pairs
+	}
+	c.send.headerSent = true
+	c.send.Unlock()
+	b := c.out
+	c.out = nil
+	if b == nil {
+		r.Schema = wire.SchemaRef{}
+		b = wire.NewBuffer(512)
+		b.B = wire.AppendResponse(b.B, &r)
+		c.in.Respond(b) // ownership of b passes to the connection
+		return
+	}
+	var room [headRoom]byte
+	head := wire.AppendResponse(room[:0], &r)
+	if len(head) <= headRoom {
+		start := headRoom - len(head)
+		copy(b.B[start:], head)
+		b.Skip(start)
+		c.in.Respond(b) // ownership of b passes to the connection
+		return
+	}
+	joined := wire.NewBuffer(len(head) + len(b.B) - headRoom)
+	joined.B = append(append(joined.B, head...), b.B[headRoom:]...)
+	b.Release()
+	c.in.Respond(joined) // ownership of joined passes to the connection
+}
+
+func (c *serverCall) Recv(msg any) error {
+	if !c.first {
+		c.first = true
+		return decodeMessage(c.in.Conn(), c.info.Method, "request", c.m.sp.req, &c.req, c.arg, msg, c.d.maxMessage)
+	}
+	b, err := c.in.Recv()
+	if err == io.EOF {
+		return io.EOF
+	}
+	if err != nil {
+		return convert(c, err)
+	}
+	defer b.Release()
+	ref, n, err := wire.ParseSchemaRef(b.B)
+	if err != nil {
+		return Errorf(InvalidArgument, "%s: %w", c.info.Method, err)
+	}
+	return decodeMessage(c.in.Conn(), c.info.Method, "request", c.m.sp.req, &ref, b.B[n:], msg, c.d.maxMessage)
+}
+
+func (c *serverCall) Send(msg any) error {
+	sp := c.m.sp
+	conn := c.in.Conn()
+	ref := schemaRef(conn, sp.rsp)
+	if c.info.Kind == KindUnary || c.info.Kind == KindClientStream {
+		if c.out != nil {
+			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
+		}
+		b := wire.NewBuffer(512)
+		b.B = b.B[:headRoom]
+		if err := c.appendResponse(b, &ref, msg); err != nil {
+			b.Release()
+			return err
+		}
+		c.out, c.ref = b, ref
+		return nil
+	}
+	if err := c.sendHeader(); err != nil {
+		return err
+	}
+	b := wire.NewBuffer(512)
+	defer b.Release()
+	b.B = wire.AppendSchemaRef(b.B, &ref)
+	if err := c.appendResponse(b, &ref, msg); err != nil {
+		return err
+	}
+	if err := c.in.Send(c, wire.FrameMessage, b.B); err != nil {
+		return c.sendError(err)
+	}
+	return nil
+}
+
+func (c *serverCall) appendResponse(b *wire.Buffer, ref *wire.SchemaRef, msg any) error {
+	head := len(b.B)
+	var err error
+	if b.B, err = appendMessage(b.B, c.m.sp.rsp, ref, msg); err != nil {
+		return Errorf(Internal, "%s: response: %w", c.info.Method, err)
+	}
+	return checkSent(c.in.Conn(), c.info.Method, "response", len(b.B)-head)
+}
+
+// sendHeader sends the response metadata ahead of the first message, if there is any.
+func (c *serverCall) sendHeader() error {
+	c.send.Lock()
+	defer c.send.Unlock()
+	if c.send.headerSent {
+		return nil
+	}
+	c.send.headerSent = true
+	if c.send.header.Len() == 0 {
+		return nil
+	}
+	b := wire.NewBuffer(wire.MetadataBytes(c.send.header.pairs))
+	defer b.Release()
+	b.B = wire.AppendMetadata(b.B, c.send.header.pairs)
+	return c.sendError(c.in.Send(c, wire.FrameHeaders, b.B))
+}
+
+// sendError says why the caller could not be sent anything.
+func (c *serverCall) sendError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(c); cause != nil {
+		return convert(c, err)
+	}
+	return convert(context.WithoutCancel(c), err)
+}
+
+func (c *serverCall) CloseSend() error  { return nil }
+func (c *serverCall) Close(error)       {}
+func (c *serverCall) Header() Metadata  { return Metadata{} }
+func (c *serverCall) Trailer() Metadata { return Metadata{} }
+
+func (c *serverCall) setHeader(key, value string) error {
+	c.send.Lock()
+	defer c.send.Unlock()
+	if c.send.headerSent {
+		return Errorf(FailedPrecondition, "SetHeader: the first message has been sent")
+	}
+	return addChecked(&c.send.header, key, value)
+}
+
+func (c *serverCall) setTrailer(key, value string) error {
+	c.send.Lock()
+	defer c.send.Unlock()
+	return addChecked(&c.send.trailer, key, value)
+}
+
+// addChecked adds a pair unless the result could not be sent.
+func addChecked(md *Metadata, key, value string) error {
+	next := *md
+	next.Add(key, value)
+	if err := next.check(); err != nil {
+		return err
+	}
+	*md = next
+	return nil
+}
