@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -53,13 +53,13 @@ func closedLoop(ctx context.Context, ep endpoint, workers int, d time.Duration, 
 	wg.Wait()
 	after := readUsage(ep)
 	m := measurement{elapsed: after.at.Sub(before.at), consumed: after.since(before)}
-	var errs []error
+	var err error // the first worker's: what ends one usually ends all
 	for i := range all {
 		m.calls += all[i].count
 		m.latency.add(&all[i].latency)
-		errs = append(errs, all[i].err)
+		err = cmp.Or(err, all[i].err)
 	}
-	return m, errors.Join(errs...)
+	return m, err
 }
 
 // openLoop starts an operation every interval, whether or not earlier ones are complete, until the duration has
@@ -70,7 +70,7 @@ func openLoop(ctx context.Context, interval, d time.Duration, sleepUntil func(ti
 	var mu struct {
 		sync.Mutex
 		latency histogram
-		errs    []error
+		err     error // the first
 	}
 	var calls atomic.Uint64
 	var wg sync.WaitGroup
@@ -88,14 +88,12 @@ func openLoop(ctx context.Context, interval, d time.Duration, sleepUntil func(ti
 			mu.Lock()
 			defer mu.Unlock()
 			mu.latency.record(latency)
-			if err != nil {
-				mu.errs = append(mu.errs, err)
-			}
+			mu.err = cmp.Or(mu.err, err)
 		})
 	}
 	wg.Wait()
 	m.calls, m.elapsed, m.latency = calls.Load(), time.Since(start), mu.latency
-	return m, errors.Join(mu.errs...)
+	return m, mu.err
 }
 
 // sleepPrecisely waits for a time of the near future. The runtime's timers are up to a millisecond late when the

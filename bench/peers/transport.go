@@ -19,6 +19,7 @@ const candidate = "mycel"
 // transports lists all transports in the order of the report.
 func transports() []transport {
 	return []transport{
+		{candidate, "Mycel over QUIC: calls and streams on lanes, bulk calls in a class and connection of their own", startMycel},
 		{"wss", "WebSocket over TLS 1.3, MessagePack maps framed as hypha-rpc does: the baseline", startWebSocket(true, direct)},
 		{"ws", "the same without TLS", startWebSocket(false, direct)},
 		{"wss-batch", "wss whose idle writer sends everything queued meanwhile as one message", startWebSocket(true, combined)},

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"sync/atomic"
+
+	"github.com/mycel-rpc/mycel/framework"
+	"golang.org/x/net/ipv4"
+)
+
+var (
+	smallMethod  = framework.NewUnary[Small, Small]("bench.v1/Small")
+	mediumMethod = framework.NewUnary[Medium, Medium]("bench.v1/Medium")
+	bytesMethod  = framework.NewUnary[Bytes, Bytes]("bench.v1/Bytes")
+	bulkMethod   = framework.NewUnary[Bytes, Bytes]("bench.v1/Bulk", framework.WithClass(framework.ClassBulk))
+	ticksMethod  = framework.NewServerStream[StreamRequest, Tick]("bench.v1/Ticks")
+	blobsMethod  = framework.NewServerStream[StreamRequest, Bytes]("bench.v1/Blobs")
+)
+
+// mycelServer is the endpoint of Mycel.
+type mycelServer struct {
+	server    *framework.Server
+	addr      string
+	clientTLS *tls.Config
+	sessions  tls.ClientSessionCache // of the clients that may resume
+	wire      atomic.Uint64
+	served    chan error // capacity 1: what Serve returned
+}
+
+func startMycel() (endpoint, error) {
+	serverTLS, clientTLS, err := newTLSConfigs()
+	if err != nil {
+		return nil, err
+	}
+	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes})
+	if err != nil {
+		return nil, err
+	}
+	smallMethod.Handle(srv, echoMycel[Small])
+	mediumMethod.Handle(srv, echoMycel[Medium])
+	bytesMethod.Handle(srv, echoMycel[Bytes])
+	bulkMethod.Handle(srv, echoMycel[Bytes])
+	ticksMethod.Handle(srv, func(_ context.Context, q *StreamRequest, out framework.Sender[Tick]) error {
+		return sendTicks(*q, out.Send)
+	})
+	blobsMethod.Handle(srv, func(_ context.Context, q *StreamRequest, out framework.Sender[Bytes]) error {
+		return sendBlobs(*q, out.Send)
+	})
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, fmt.Errorf("bench: listen: %w", err)
+	}
+	s := &mycelServer{server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
+		sessions: tls.NewLRUClientSessionCache(0), served: make(chan error, 1)}
+	counted := &countingSocket{UDPConn: socket, batches: ipv4.NewPacketConn(socket), total: &s.wire}
+	go func() { s.served <- srv.Serve(context.Background(), counted) }() // ends when close closes srv; close waits
+	return s, nil
+}
+
+func echoMycel[T any](_ context.Context, v *T) (*T, error) { return v, nil }
+
+func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
+	conf := s.clientTLS.Clone()
+	if resume {
+		conf.ClientSessionCache = s.sessions
+	}
+	c, err := framework.NewClient(s.addr, framework.ClientConfig{TLS: conf, MaxMessageBytes: maxMessageBytes})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Connect(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return mycelClient{c}, nil
+}
+
+func (s *mycelServer) wireBytes() uint64 { return s.wire.Load() }
+
+func (s *mycelServer) close() error { return errors.Join(s.server.Close(), <-s.served) }
+
+// mycelClient is the caller of Mycel.
+type mycelClient struct{ c *framework.Client }
+
+func (m mycelClient) small(ctx context.Context, q *Small) (*Small, error) {
+	return smallMethod.Call(ctx, m.c, q)
+}
+
+func (m mycelClient) medium(ctx context.Context, q *Medium) (*Medium, error) {
+	return mediumMethod.Call(ctx, m.c, q)
+}
+
+func (m mycelClient) bytes(ctx context.Context, q *Bytes) (*Bytes, error) {
+	return bytesMethod.Call(ctx, m.c, q)
+}
+
+func (m mycelClient) bulk(ctx context.Context, q *Bytes) (*Bytes, error) {
+	return bulkMethod.Call(ctx, m.c, q)
+}
+
+func (m mycelClient) ticks(ctx context.Context, q *StreamRequest) iter.Seq2[*Tick, error] {
+	return ticksMethod.Call(ctx, m.c, q)
+}
+
+func (m mycelClient) blobs(ctx context.Context, q *StreamRequest) iter.Seq2[*Bytes, error] {
+	return blobsMethod.Call(ctx, m.c, q)
+}
+
+func (m mycelClient) close() error { return m.c.Close() }
+
+// countingSocket adds the datagrams that pass through the server's socket to total: those of all clients, in both
+// directions. It has the methods by which quic-go reads several datagrams and writes segmented ones in one call.
+type countingSocket struct {
+	*net.UDPConn
+	batches *ipv4.PacketConn
+	total   *atomic.Uint64
+}
+
+// ReadBatch is how quic-go reads.
+func (c *countingSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
+	n, err := c.batches.ReadBatch(ms, flags)
+	for i := range n {
+		c.total.Add(uint64(ms[i].N))
+	}
+	return n, err
+}
+
+// WriteMsgUDP is how quic-go writes.
+func (c *countingSocket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	n, oobn, err = c.UDPConn.WriteMsgUDP(b, oob, addr)
+	c.total.Add(uint64(n))
+	return n, oobn, err
+}
