@@ -102,7 +102,7 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 	if msg != nil {
 		h.Schema = schemaRef(conn, sp.req)
 	}
-	b := wire.NewBuffer(512)
+	b := sp.reqSize.buffer()
 	b.B = wire.AppendRequest(b.B, &h)
 	if msg == nil {
 		return b, nil
@@ -113,6 +113,7 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 		b.Release()
 		return nil, refusal(InvalidArgument, "%s: request: %w", sp.info.Method, err)
 	}
+	sp.reqSize.observe(len(b.B) - head)
 	if err := checkSent(conn, sp.info.Method, "request", len(b.B)-head); err != nil {
 		b.Release()
 		return nil, err
@@ -132,7 +133,7 @@ func (c *clientCall) Send(msg any) error {
 	}
 	sp := c.info.spec
 	ref := schemaRef(c.conn, sp.req)
-	b := wire.NewBuffer(512)
+	b := sp.reqSize.buffer()
 	defer b.Release()
 	b.B = wire.AppendSchemaRef(b.B, &ref)
 	head := len(b.B)
@@ -140,6 +141,7 @@ func (c *clientCall) Send(msg any) error {
 	if b.B, err = appendMessage(b.B, sp.req, &ref, msg); err != nil {
 		return Errorf(InvalidArgument, "%s: request: %w", sp.info.Method, err)
 	}
+	sp.reqSize.observe(len(b.B) - head)
 	if err := checkSent(c.conn, sp.info.Method, "request", len(b.B)-head); err != nil {
 		return err
 	}

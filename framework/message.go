@@ -2,6 +2,7 @@ package framework
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
@@ -67,4 +68,24 @@ func decodeMapped(c *codec.Codec, writer *schema.Schema, body []byte, msg any) e
 		return err
 	}
 	return r.Decode(body, msg, codec.Limits{})
+}
+
+// A sizeHint remembers how large messages of a kind are, so that a buffer need not grow while one is encoded.
+type sizeHint struct{ bytes atomic.Int64 }
+
+// messageRoom is what a buffer for a message has for everything else: headers, an inline schema.
+const messageRoom = 400
+
+// buffer returns a buffer that a message like the last ones fits into.
+func (h *sizeHint) buffer() *wire.Buffer { return wire.NewBuffer(messageRoom + int(h.bytes.Load())) }
+
+// observe learns from a message. The hint rises at once and falls slowly, and is written only when it is wrong.
+func (h *sizeHint) observe(n int) {
+	hint := h.bytes.Load()
+	switch {
+	case int64(n) > hint:
+		h.bytes.Store(int64(n))
+	case int64(n) < hint/4:
+		h.bytes.Store(hint - hint/16)
+	}
 }

@@ -216,7 +216,7 @@ func (c *serverCall) Send(msg any) error {
 		if c.out != nil {
 			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
 		}
-		b := wire.NewBuffer(512)
+		b := sp.rspSize.buffer()
 		b.B = b.B[:headRoom]
 		if err := c.appendResponse(b, &ref, msg); err != nil {
 			b.Release()
@@ -228,7 +228,7 @@ func (c *serverCall) Send(msg any) error {
 	if err := c.sendHeader(); err != nil {
 		return err
 	}
-	b := wire.NewBuffer(512)
+	b := sp.rspSize.buffer()
 	defer b.Release()
 	b.B = wire.AppendSchemaRef(b.B, &ref)
 	if err := c.appendResponse(b, &ref, msg); err != nil {
@@ -246,6 +246,7 @@ func (c *serverCall) appendResponse(b *wire.Buffer, ref *wire.SchemaRef, msg any
 	if b.B, err = appendMessage(b.B, c.m.sp.rsp, ref, msg); err != nil {
 		return Errorf(Internal, "%s: response: %w", c.info.Method, err)
 	}
+	c.m.sp.rspSize.observe(len(b.B) - head)
 	return checkSent(c.in.Conn(), c.info.Method, "response", len(b.B)-head)
 }
 

@@ -71,4 +71,6 @@ type spec struct {
 	info     CallInfo
 	inline   bool
 	req, rsp *codec.Codec
+
+	reqSize, rspSize sizeHint // what messages have needed so far
 }

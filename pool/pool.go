@@ -22,7 +22,7 @@ const (
 // A Conn is what a pool needs to know of a connection.
 type Conn interface {
 	comparable
-	Outstanding() int      // calls in progress
+	Load() int             // calls in progress, large ones counting for several
 	Draining() bool        // no new calls can start
 	Done() <-chan struct{} // closed when the connection has ended
 	Close()                // ends it and waits
@@ -39,7 +39,7 @@ type Config[C Conn] struct {
 	// MaxMain is how many main connections are opened under load. 0 means 4; 1 to 4.
 	MaxMain int
 
-	// GrowAt is the number of calls in progress on each main connection from which another one is opened. 0 means 128.
+	// GrowAt is the load of each main connection from which another one is opened. 0 means 128.
 	GrowAt int
 
 	// DialTimeout bounds one attempt to connect to one endpoint. 0 means 10 s.
@@ -133,7 +133,7 @@ func New[C Conn](target string, cfg Config[C]) (*Pool[C], error) {
 	return p, nil
 }
 
-// Get returns the connection of the role with the fewest calls in progress, or dials when there is none. The result stays
+// Get returns the connection of the role with the least load, or dials when there is none. The result stays
 // the pool's.
 //
 // Errors: a *[DialError] when no endpoint can be reached, also without trying while all of them are left alone; the cause of
@@ -142,7 +142,7 @@ func (p *Pool[C]) Get(ctx context.Context, role Role) (C, error) {
 	conns := *p.ready[role].Load()
 	if best := leastLoaded(conns); best >= 0 {
 		c := conns[best]
-		if role == Main && len(conns) < p.cfg.MaxMain && c.Outstanding() >= p.cfg.GrowAt {
+		if role == Main && len(conns) < p.cfg.MaxMain && c.Load() >= p.cfg.GrowAt {
 			p.grow(role)
 		}
 		return c, nil
@@ -160,11 +160,11 @@ func (p *Pool[C]) Get(ctx context.Context, role Role) (C, error) {
 	}
 }
 
-// leastLoaded returns the index of the connection with the fewest calls in progress that takes more, -1 if none does.
+// leastLoaded returns the index of the connection with the least load that takes more, -1 if none does.
 func leastLoaded[C Conn](conns []C) int {
 	best, least := -1, 0
 	for i, c := range conns {
-		if n := c.Outstanding(); (best < 0 || n < least) && !c.Draining() {
+		if n := c.Load(); (best < 0 || n < least) && !c.Draining() {
 			best, least = i, n
 		}
 	}

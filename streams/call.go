@@ -16,8 +16,9 @@ import (
 //
 // A call is bound to the context it was started with: when that ends, the call is canceled and the peer told.
 type Call struct {
-	conn *Conn
-	ctx  context.Context
+	conn   *Conn
+	ctx    context.Context
+	weight int64 // what it adds to the load of the connection
 
 	// On a lane: one request, one response.
 	lane *lane
@@ -52,30 +53,36 @@ var laneCalls = sync.Pool{New: func() any { return &Call{done: make(chan struct{
 // of ctx when that ends first. The call did not start when Start fails.
 func (c *Conn) Start(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, payload *wire.Buffer) (*Call, error) {
 	defer payload.Release()
-	if err := c.callStarted(); err != nil {
+	weight := int64(1 + len(payload.B)/weightBytes)
+	if err := c.callStarted(weight); err != nil {
 		return nil, err
 	}
 	var call *Call
 	var err error
 	if kind == wire.Unary && len(payload.B) <= wire.MaxLaneFrameBytes && !c.adapt.perCall.Load() {
-		call, err = c.startOnLane(ctx, class, payload.B)
+		call, err = c.startOnLane(ctx, class, weight, payload.B)
 	} else {
-		call, err = c.startOnStream(ctx, class, kind, end, payload.B)
+		call, err = c.startOnStream(ctx, class, kind, end, weight, payload.B)
 	}
 	if err != nil {
-		c.callEnded()
+		c.callEnded(weight)
+		return nil, err
 	}
-	return call, err
+	return call, nil
 }
 
-func (c *Conn) startOnLane(ctx context.Context, class wire.Class, payload []byte) (*Call, error) {
+// weightBytes of request make a call count for one more. A connection takes in at most 256 packets at a time (quic-go
+// drops what exceeds that, and slows down as after a loss), so that bytes in flight are load just as calls are.
+const weightBytes = 2 << 10
+
+func (c *Conn) startOnLane(ctx context.Context, class wire.Class, weight int64, payload []byte) (*Call, error) {
 	id := c.nextCall.Add(1) - 1
 	l, err := c.lane(ctx, class, id)
 	if err != nil {
 		return nil, err
 	}
 	call := laneCalls.Get().(*Call)
-	call.conn, call.ctx, call.lane, call.id = c, ctx, l, id
+	call.conn, call.ctx, call.weight, call.lane, call.id = c, ctx, weight, l, id
 	if !c.pending.add(call) {
 		call.recycle()
 		return nil, c.Err()
@@ -101,7 +108,7 @@ func (call *Call) recycle() {
 	laneCalls.Put(call)
 }
 
-func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, payload []byte) (*Call, error) {
+func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, weight int64, payload []byte) (*Call, error) {
 	s, err := c.t.openStream(ctx)
 	if err != nil {
 		return nil, err
@@ -110,7 +117,7 @@ func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.Ca
 	o := &ownStream{s: s, w: newWriter(s, &c.flushes, c.credits.sender(s, class), nil), r: c.callReader(s)}
 	o.r.meter = c.credits.receiver(s.id(), class)
 	o.w.mu.queue = append(o.w.mu.queue, prefaceCall|byte(class))
-	call := &Call{conn: c, ctx: ctx, own: o}
+	call := &Call{conn: c, ctx: ctx, weight: weight, own: o}
 	o.stop = context.AfterFunc(ctx, func() { call.abandon(cancelOf(ctx)) })
 	if err := o.w.send(ctx, wire.FrameHead{Type: wire.FrameRequest, Kind: kind, End: end}, payload); err != nil && !isRemoteReset(err) {
 		o.ended.Store(true)
@@ -177,14 +184,14 @@ func (call *Call) Recv() (wire.FrameType, *wire.Buffer, error) {
 	case <-call.ctx.Done():
 		if call.conn.pending.remove(call.id) != nil {
 			call.got = true
-			call.conn.callEnded()
+			call.conn.callEnded(call.weight)
 			call.lane.cancel(call.id, cancelOf(call.ctx))
 			return 0, nil, context.Cause(call.ctx)
 		}
 		<-call.done // a result that is ready comes first
 	}
 	call.got = true
-	call.conn.callEnded()
+	call.conn.callEnded(call.weight)
 	resp := call.resp
 	call.resp = nil
 	return wire.FrameResponse, resp, call.err // ownership of resp passes to the caller
@@ -239,7 +246,7 @@ func (call *Call) recvOwn() (wire.FrameType, *wire.Buffer, error) {
 func (call *Call) end() {
 	if call.own.ended.CompareAndSwap(false, true) {
 		call.own.stop()
-		call.conn.callEnded()
+		call.conn.callEnded(call.weight)
 	}
 }
 
@@ -273,7 +280,7 @@ func (call *Call) Close(reason wire.Cancel) {
 				<-call.done
 				call.resp.Release()
 			}
-			c.callEnded()
+			c.callEnded(call.weight)
 		}
 		call.recycle()
 		return

@@ -44,6 +44,7 @@ type Conn struct {
 	nextCall    atomic.Uint64
 	pending     pendingTable
 	outstanding atomic.Int64 // calls started here that have not ended
+	load        atomic.Int64 // the same, each with its weight
 	serving     atomic.Int64 // calls of the peer that have not ended
 	incoming    budget
 	credits     credits
@@ -216,8 +217,12 @@ func (c *Conn) Schema(ref *wire.SchemaRef) (*schema.Schema, error) {
 	return s, err
 }
 
-// Outstanding returns how many calls started here have not ended: the load of the connection.
+// Outstanding returns how many calls started here have not ended.
 func (c *Conn) Outstanding() int { return int(c.outstanding.Load()) }
+
+// Load returns the load of the connection: the calls started here that have not ended, large ones counting for
+// one more with every 2 KiB.
+func (c *Conn) Load() int { return int(c.load.Load()) }
 
 // Serving returns how many calls of the peer have not ended.
 func (c *Conn) Serving() int { return int(c.serving.Load()) }

@@ -108,9 +108,6 @@ func (c *Conn) handleHello(payload []byte) error {
 		return violation(wire.CloseProtocol, "second hello")
 	}
 	c.mu.hasHello = true
-	if h.Role != c.cfg.Role && c.dialer {
-		return violation(wire.CloseHandshake, "hello with role %d on a connection of role %d", h.Role, c.cfg.Role)
-	}
 	p := &peer{Hello: *h, methods: make(map[string]uint64, len(h.Methods))}
 	for i, m := range h.Methods {
 		p.methods[m] = uint64(i + 1)
@@ -182,10 +179,11 @@ func (c *Conn) checkDrained() {
 }
 
 // callStarted counts a call of ours, or refuses it when the peer takes no more.
-func (c *Conn) callStarted() error {
+func (c *Conn) callStarted(weight int64) error {
 	n := c.outstanding.Add(1)
+	c.load.Add(weight)
 	if c.goneAway.Load() {
-		c.callEnded()
+		c.callEnded(weight)
 		return ErrDraining
 	}
 	if n == 1 {
@@ -194,7 +192,8 @@ func (c *Conn) callStarted() error {
 	return nil
 }
 
-func (c *Conn) callEnded() {
+func (c *Conn) callEnded(weight int64) {
+	c.load.Add(-weight)
 	if c.outstanding.Add(-1) == 0 {
 		signal(c.signal.idle)
 		if c.goneAway.Load() {
