@@ -36,8 +36,8 @@
 //
 // Channels, functions, complex numbers, uintptr, unsafe pointers and interfaces with methods make [For] fail with a
 // [*TypeError]. nil and empty lists, maps and bytes are the same on the wire; they decode as nil. A time decodes in
-// UTC; its zone and monotonic reading are not sent. Within any, maps decode as map[string]any and integers as int64 if
-// they fit. A pointer cycle is an [*EncodeError].
+// UTC; its zone and monotonic reading are not sent. Within any, maps decode as map[string]any, integers as int64 if
+// they fit, and a zero time as nil. A pointer cycle is an [*EncodeError].
 //
 // Fields of embedded structs are promoted as encoding/json does. Unexported fields are neither sent nor touched.
 //

@@ -124,7 +124,7 @@ func TestMalformedMessages(t *testing.T) {
 		{"nanoseconds", ptr(time.Time{}), "\x82\x00\x1a\x3b\x9a\xca\x00", "", "nanoseconds of a time exceed a second"},
 		{"element of a list", &[]Call{}, "\x81\x85\x01\x00\x00\x00\x00", "[].Method", "expected text, found unsigned integer"},
 		{"any", &[]any{}, "\x81\xf8\x00", "[]", "simple value in the wrong form"},
-		{"unmarshaler", &Custom{}, "\x85\x62ab", "Color", "UnmarshalText"},
+		{"unmarshaler", &Custom{}, "\x84\x62ab", "Color", "UnmarshalText"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := codecOf(t, test.v).Decode([]byte(test.msg), test.v, Limits{})

@@ -99,21 +99,37 @@ func FuzzDecode(f *testing.F) {
 		if clear(buffer); !equal(reflect.ValueOf(v), reflect.ValueOf(first)) {
 			t.Fatalf("what was decoded changes with the message: %+v, was %+v", v, first)
 		}
-		b, err := c.Append(nil, v)
-		if err != nil {
-			if _, ok := kind.(*[]any); ok || reflect.TypeOf(kind) == reflect.TypeFor[*Custom]() {
-				return // a value of unknown type, which its own encoder refuses
+		rounds := 1
+		if holdsAny(kind) {
+			rounds = 2 // the generic form writes some values of any as others: after one round they must be stable
+		}
+		var again any
+		for range rounds {
+			b, err := c.Append(nil, v)
+			if err != nil && holdsAny(kind) {
+				return // a value that its own encoder refuses, such as a year of five digits
 			}
-			t.Fatalf("decoded % x, but cannot encode it: %v", msg, err)
+			if err != nil {
+				t.Fatalf("decoded % x, but cannot encode it: %v", msg, err)
+			}
+			again = newOf(kind)
+			if err := c.Decode(b, again, Limits{}); err != nil {
+				t.Fatalf("% x encoded as % x: %v", msg, b, err)
+			}
+			first, v = v, again
 		}
-		again := newOf(kind)
-		if err := c.Decode(b, again, Limits{}); err != nil {
-			t.Fatalf("% x encoded as % x: %v", msg, b, err)
-		}
-		if !equal(reflect.ValueOf(v), reflect.ValueOf(again)) {
-			t.Fatalf("% x\n% x\ngot  %+v\nwant %+v", msg, b, again, v)
+		if !equal(reflect.ValueOf(first), reflect.ValueOf(again)) {
+			t.Fatalf("% x\ngot  %+v\nwant %+v", msg, again, first)
 		}
 	})
+}
+
+func holdsAny(v any) bool {
+	switch v.(type) {
+	case *Custom, *Maps, *[]any:
+		return true
+	}
+	return false
 }
 
 func FuzzDecodeGeneric(f *testing.F) {

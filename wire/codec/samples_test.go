@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math"
 	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -92,7 +91,6 @@ type (
 	Custom struct {
 		Color Color
 		Addr  netip.Addr
-		URL   url.URL
 		Raw   cbor.RawMessage
 		Any   any
 	}
@@ -160,7 +158,7 @@ func samples() map[string]any {
 			ptr("x"), ptr(int64(5)), &day, &Small{3}, &[]string{"y"}, []*Small{{1}, nil},
 		},
 		"custom": &Custom{
-			2, netip.MustParseAddr("10.0.0.1"), url.URL{Scheme: "https", Host: "x.org", Path: "/y"},
+			2, netip.MustParseAddr("10.0.0.1"),
 			cbor.RawMessage{0x01}, []any{int64(-1), 1.5, []byte{1}, day, map[string]any{"k": true}},
 		},
 		"recursive": &Node{
