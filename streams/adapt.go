@@ -3,6 +3,8 @@ package streams
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/mycel-rpc/mycel/wire"
 )
 
 // maxStripes is the number of lanes of a class that calls are spread over on a lossy or long path.
@@ -29,6 +31,15 @@ type adapt struct {
 }
 
 func (a *adapt) init() { a.stripes.Store(1) }
+
+// onLane reports whether a frame of n bytes shares a lane with others: a small one unless the path is so bad that each
+// call takes a stream of its own, a larger one only on a short path, where the window of one lane is enough.
+func (a *adapt) onLane(n int) bool {
+	if n <= wire.MaxLaneFrameBytes {
+		return !a.perCall.Load()
+	}
+	return n <= wire.MaxWideFrameBytes && a.stripes.Load() == 1
+}
 
 func (a *adapt) update(s Stats) {
 	stripes := int32(1)

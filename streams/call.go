@@ -59,7 +59,7 @@ func (c *Conn) Start(ctx context.Context, class wire.Class, kind wire.CallKind, 
 	}
 	var call *Call
 	var err error
-	if kind == wire.Unary && len(payload.B) <= wire.MaxLaneFrameBytes && !c.adapt.perCall.Load() {
+	if kind == wire.Unary && c.adapt.onLane(len(payload.B)) {
 		call, err = c.startOnLane(ctx, class, weight, payload.B)
 	} else {
 		call, err = c.startOnStream(ctx, class, kind, end, weight, payload.B)
@@ -78,6 +78,9 @@ const weightBytes = 2 << 10
 func (c *Conn) startOnLane(ctx context.Context, class wire.Class, weight int64, payload []byte) (*Call, error) {
 	id := c.nextCall.Add(1) - 1
 	l, err := c.lane(ctx, class, id)
+	if err == nil && len(payload) > wire.MaxLaneFrameBytes {
+		l, err = c.wideLane(ctx, class)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,7 @@ func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.Ca
 		return nil, err
 	}
 	s.setClass(class.Urgency())
-	o := &ownStream{s: s, w: newWriter(s, &c.flushes, c.credits.sender(s, class), nil), r: c.callReader(s)}
+	o := &ownStream{s: s, w: newWriter(s, &c.tasks, c.credits.sender(s, class), nil), r: c.callReader(s)}
 	o.r.meter = c.credits.receiver(s.id(), class)
 	o.w.mu.queue = append(o.w.mu.queue, prefaceCall|byte(class))
 	call := &Call{conn: c, ctx: ctx, weight: weight, own: o}

@@ -30,13 +30,14 @@ type Conn struct {
 	log     *zap.Logger
 
 	// ctx ends when the connection has ended, with a *ConnError as cause.
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	wg      sync.WaitGroup // goroutines that last as long as a stream or the connection
-	flushes group          // goroutines that flush a writer
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup // goroutines that last as long as a stream or the connection
+	tasks  group          // goroutines that anybody may start
 
 	control lane
 	lanes   [wire.NumClasses][maxStripes]atomic.Pointer[lane] // opened by this side when first needed
+	wide    [wire.NumClasses]atomic.Pointer[lane]             // the same
 
 	schemasOut schemaSender
 	schemasIn  schemaReceiver
@@ -83,7 +84,7 @@ func newConn(t transport, cfg *Config, dialer bool) *Conn {
 		rand.Read(c.session[:])
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.flushes.init()
+	c.tasks.init()
 	c.pending.init()
 	c.incoming.limit = int64(cfg.MaxPendingBytes)
 	c.schemasIn.init(cfg.Schemas)
@@ -127,7 +128,7 @@ func (c *Conn) shutdown() {
 	c.credits.fail(cause)
 	c.log.Debug("connection ended", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(cause))
 	c.wg.Wait()
-	c.flushes.close()
+	c.tasks.close()
 	close(c.signal.closed)
 }
 
@@ -259,6 +260,18 @@ func (c *Conn) Close() { c.CloseWith(wire.CloseNone, "closed by the application"
 func (c *Conn) CloseWith(code uint64, text string) {
 	c.t.close(code, text)
 	<-c.signal.closed
+}
+
+// spawn runs f on a goroutine that Close waits for. It reports false when the connection has ended.
+func (c *Conn) spawn(f func()) bool {
+	if !c.tasks.enter() {
+		return false
+	}
+	go func() { // ends before the connection counts as closed: tasks
+		defer c.tasks.leave()
+		f()
+	}()
+	return true
 }
 
 // abort ends the connection because the peer broke the protocol. It does not wait, so that goroutines of the

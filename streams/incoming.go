@@ -114,35 +114,55 @@ func (in *Incoming) Recv() (*wire.Buffer, error) {
 // does not take at once is sent by a goroutine of the connection.
 func (in *Incoming) Respond(payload *wire.Buffer) {
 	h := wire.FrameHead{Type: wire.FrameResponse, Call: in.id}
-	var w *writer
-	switch {
-	case in.own != nil:
+	w := in.responseWriter(len(payload.Bytes()))
+	if in.own != nil {
 		in.own.stop() // from here on the writer notices a caller that gives up
 		h.Call = 0
-		w = in.own.w
-	case len(payload.Bytes()) <= wire.MaxLaneFrameBytes:
-		in.lane.forget(in.id)
-		w = in.lane.w
-	default:
+	} else {
 		in.lane.forget(in.id)
 	}
 	if w != nil && w.trySend(h, payload.Bytes()) {
 		in.responded(payload)
 		return
 	}
-	if !in.conn.flushes.enter() {
-		in.responded(payload) // the connection has ended
-		return
-	}
-	go func() { // ends when the caller has taken the response, or the stream or the connection ends
-		defer in.conn.flushes.leave()
+	started := in.conn.spawn(func() { // ends when the caller has taken the response, or the stream or connection ends
 		defer in.responded(payload)
 		if w != nil {
 			_ = w.send(in.conn.ctx, h, payload.Bytes()) // fails only when nobody waits any more
 		} else {
-			in.conn.respondOnStream(in, h, payload.Bytes())
+			in.conn.respondElsewhere(in, h, payload.Bytes())
 		}
-	}()
+	})
+	if !started {
+		in.responded(payload)
+	}
+}
+
+// responseWriter returns where a response of n bytes goes: to the call's own stream, the lane it came on, or our wide
+// lane; nil if a stream has to be opened first.
+func (in *Incoming) responseWriter(n int) *writer {
+	switch {
+	case in.own != nil:
+		return in.own.w
+	case n <= wire.MaxLaneFrameBytes && in.lane.w != nil:
+		return in.lane.w
+	case n <= wire.MaxWideFrameBytes && (in.lane.w == nil || in.conn.adapt.onLane(n)):
+		if l := in.conn.wide[in.Class].Load(); l != nil {
+			return l.w
+		}
+	}
+	return nil
+}
+
+// respondElsewhere sends a response on a stream that is opened for it: our wide lane, or a response stream.
+func (c *Conn) respondElsewhere(in *Incoming, h wire.FrameHead, payload []byte) {
+	if len(payload) <= wire.MaxWideFrameBytes && (in.lane.w == nil || c.adapt.onLane(len(payload))) {
+		if l, err := c.wideLane(c.ctx, in.Class); err == nil {
+			_ = l.w.send(c.ctx, h, payload) // fails only when the connection has ended
+		}
+		return
+	}
+	c.respondOnStream(in, h, payload)
 }
 
 // responded frees what the call holds once its response is on its way.
@@ -161,7 +181,7 @@ func (c *Conn) respondOnStream(in *Incoming, h wire.FrameHead, payload []byte) {
 		return // the connection has ended
 	}
 	s.setClass(in.Class.Urgency())
-	w := newWriter(s, &c.flushes, c.credits.sender(s, in.Class), nil)
+	w := newWriter(s, &c.tasks, c.credits.sender(s, in.Class), nil)
 	w.mu.queue = append(w.mu.queue, prefaceResponse|byte(in.Class))
 	_ = w.send(c.ctx, h, payload) // fails only when the caller has gone
 	w.finish()
@@ -260,26 +280,45 @@ func (c *Conn) becomeControl(s stream, r *frameReader) {
 }
 
 func (c *Conn) becomeLane(s stream, r *frameReader, class wire.Class) {
-	c.mu.Lock()
-	c.mu.peerLanes++
-	n := c.mu.peerLanes
-	c.mu.Unlock()
-	if n > maxPeerLanes {
+	if !c.countLane() {
 		c.rejectStream(s, r, wire.ResetProtocol)
-		c.abort(violation(wire.CloseLimit, "more than %d lanes", maxPeerLanes))
 		return
 	}
 	s.setReadDeadline(time.Time{})
-	s.setClass(class.Urgency())
 	l := new(lane)
 	l.init(c, s, class)
 	l.read(r.grow(laneReadBytes, wire.MaxLaneFrameBytes, ""))
 }
 
+// countLane counts a lane of the peer. It reports false, having closed the connection, when that is one too many.
+func (c *Conn) countLane() bool {
+	c.mu.Lock()
+	c.mu.peerLanes++
+	n := c.mu.peerLanes
+	c.mu.Unlock()
+	if n > maxPeerLanes {
+		c.abort(violation(wire.CloseLimit, "more than %d lanes", maxPeerLanes))
+	}
+	return n <= maxPeerLanes
+}
+
+func (c *Conn) becomeWide(s recvStream, r *frameReader, class wire.Class) {
+	if !c.countLane() {
+		return
+	}
+	s.setReadDeadline(time.Time{})
+	l := new(lane)
+	l.init(c, nil, class)
+	l.limit = wire.MaxWideFrameBytes
+	wide := r.grow(laneReadBytes, wire.MaxWideFrameBytes, "")
+	wide.pending = &c.incoming
+	l.read(wide)
+}
+
 // serveCall reads the request of a call that has a stream of its own.
 func (c *Conn) serveCall(s stream, r *frameReader, class wire.Class) {
 	s.setClass(class.Urgency())
-	o := &ownStream{s: s, w: newWriter(s, &c.flushes, c.credits.sender(s, class), nil), r: r}
+	o := &ownStream{s: s, w: newWriter(s, &c.tasks, c.credits.sender(s, class), nil), r: r}
 	r.meter = c.credits.receiver(s.id(), class)
 	in := &Incoming{conn: c, Class: class, own: o}
 	f, err := r.next()
@@ -350,6 +389,10 @@ func (c *Conn) readResponse(s recvStream) {
 		return // the peer gave the stream up
 	}
 	class := wire.Class(preface &^ prefaceMask)
+	if preface&prefaceMask == prefaceWide && class.Valid() {
+		c.becomeWide(s, r, class)
+		return
+	}
 	if preface&prefaceMask != prefaceResponse || !class.Valid() {
 		c.abort(violation(wire.CloseProtocol, "unidirectional stream with the unknown preface %#x", preface))
 		return

@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"context"
 	"errors"
 	"io"
 	"sync"
@@ -9,17 +8,17 @@ import (
 	"github.com/mycel-rpc/mycel/wire"
 )
 
-// Prefaces: the first byte of a stream says what it is. The low bits of a lane, a call stream and a response
-// stream hold the class.
+// Prefaces: the first byte of a stream says what it is. The low bits hold the class, except on the control stream.
 const (
 	prefaceControl  = 0x00 // bidirectional, the first stream of the dialer
 	prefaceLane     = 0x10 // bidirectional: requests of the opener, responses of the other side
 	prefaceCall     = 0x20 // bidirectional: one call
-	prefaceResponse = 0x30 // unidirectional: one response that is too large for its lane
+	prefaceResponse = 0x30 // unidirectional: one response that is too large for any lane
+	prefaceWide     = 0x40 // unidirectional: requests and responses of the opener that are too large for a lane
 
 	prefaceMask = 0xf0
 
-	maxPeerLanes = wire.NumClasses * maxStripes // that a peer may open
+	maxPeerLanes = wire.NumClasses * (maxStripes + 1) // that a peer may open, wide ones included
 )
 
 // A lane is a long-lived bidirectional stream that carries the frames of many calls. Its reader never waits for
@@ -27,8 +26,9 @@ const (
 type lane struct {
 	conn      *Conn
 	class     wire.Class
-	w         *writer
+	w         *writer // nil on a wide lane of the peer
 	isControl bool
+	limit     int // bytes of a frame's payload
 
 	mu struct {
 		sync.Mutex
@@ -36,46 +36,14 @@ type lane struct {
 	}
 }
 
-func (l *lane) init(c *Conn, s stream, class wire.Class) {
-	l.conn, l.class = c, class
-	l.w = newWriter(s, &c.flushes, nil, c.crowded)
+func (l *lane) init(c *Conn, s sendStream, class wire.Class) {
+	l.conn, l.class, l.limit = c, class, wire.MaxLaneFrameBytes
+	if s != nil {
+		s.setClass(class.Urgency())
+		l.w = newWriter(s, &c.tasks, nil, c.crowded)
+		l.w.shared = true
+	}
 	l.mu.serving = map[uint64]*Incoming{}
-}
-
-// crowded reports whether so many calls are in progress that more frames are likely to follow at once.
-func (c *Conn) crowded() bool { return c.outstanding.Load()+c.serving.Load() > 2 }
-
-// lane returns the lane that a new call of the class takes, opening it when it is needed for the first time.
-func (c *Conn) lane(ctx context.Context, class wire.Class, call uint64) (*lane, error) {
-	if class == wire.ClassControl {
-		select {
-		case <-c.signal.control:
-			return &c.control, nil
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-c.ctx.Done():
-			return nil, c.Err()
-		}
-	}
-	slot := &c.lanes[class][call%uint64(c.adapt.stripes.Load())]
-	if l := slot.Load(); l != nil {
-		return l, nil
-	}
-	s, err := c.t.openStream(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.setClass(class.Urgency())
-	l := new(lane)
-	l.init(c, s, class)
-	l.w.mu.queue = append(l.w.mu.queue, prefaceLane|byte(class))
-	if !slot.CompareAndSwap(nil, l) {
-		s.resetWrite(wire.ResetNone)
-		s.stopRead(wire.ResetNone)
-		return slot.Load(), nil
-	}
-	c.wg.Go(func() { l.read(newFrameReader(s, laneReadBytes, wire.MaxLaneFrameBytes, "")) })
-	return l, nil
 }
 
 // read handles the frames of the lane until it ends, which only happens together with the connection.
@@ -100,18 +68,21 @@ func (l *lane) read(r *frameReader) {
 
 // handle acts on one frame. Its error closes the connection.
 func (l *lane) handle(f *frame) error {
-	if f.large != nil { // only a hello can be that large
-		defer f.large.Release()
-		f.payload = f.large.B
-	}
-	if f.Len > wire.MaxLaneFrameBytes && f.Type != wire.FrameHello {
-		return &wire.LimitError{What: "frame on a lane", Limit: wire.MaxLaneFrameBytes, Got: uint64(f.Len)}
+	if f.Len > l.limit && f.Type != wire.FrameHello {
+		f.large.Release()
+		return &wire.LimitError{What: "frame on a lane", Limit: uint64(l.limit), Got: uint64(f.Len)}
 	}
 	switch f.Type {
 	case wire.FrameResponse:
-		return l.conn.deliver(f.Call, wire.CopyBuffer(f.payload))
+		return l.conn.deliver(f.Call, f.take())
 	case wire.FrameRequest:
 		return l.request(f)
+	}
+	if f.large != nil {
+		defer f.large.Release()
+		f.payload = f.large.B
+	}
+	switch f.Type {
 	case wire.FrameCancel:
 		reason, err := wire.ParseCancel(f.payload)
 		if err != nil {
@@ -133,9 +104,10 @@ func (l *lane) handle(f *frame) error {
 
 func (l *lane) request(f *frame) error {
 	if f.Kind != wire.Unary || !f.End {
+		f.large.Release()
 		return violation(wire.CloseProtocol, "request of a %v call on a lane, which carries unary calls only", f.Kind)
 	}
-	in := &Incoming{conn: l.conn, lane: l, id: f.Call, Class: l.class, Kind: wire.Unary, End: true, Payload: wire.CopyBuffer(f.payload)}
+	in := &Incoming{conn: l.conn, lane: l, id: f.Call, Class: l.class, Kind: wire.Unary, End: true, Payload: f.take()}
 	l.mu.Lock()
 	if _, twice := l.mu.serving[f.Call]; twice {
 		l.mu.Unlock()

@@ -24,7 +24,8 @@ type writer struct {
 	// busyHint tells whether more frames are likely to follow at once; then a flush lets runnable goroutines go
 	// first, so that their frames share the write.
 	busyHint func() bool
-	flushes  *group // of the connection, which waits for running flushes
+	tasks    *group // of the connection, which waits for running flushes
+	shared   bool   // a lane: nobody's context may end in the middle of a frame
 	run      func() // flush, bound once so that starting it does not allocate
 
 	mu struct {
@@ -37,15 +38,15 @@ type writer struct {
 	}
 }
 
-func newWriter(s sendStream, flushes *group, credit *creditGate, busyHint func() bool) *writer {
-	w := &writer{s: s, flushes: flushes, credit: credit, busyHint: busyHint}
+func newWriter(s sendStream, tasks *group, credit *creditGate, busyHint func() bool) *writer {
+	w := &writer{s: s, tasks: tasks, credit: credit, busyHint: busyHint}
 	w.run = w.flush
 	return w
 }
 
 // start runs a flush on a goroutine of its own, which ends when the queue is empty or the stream has ended.
 func (w *writer) start() {
-	if w.flushes.enter() {
+	if w.tasks.enter() {
 		go w.run()
 		return
 	}
@@ -68,7 +69,7 @@ func (w *writer) send(ctx context.Context, h wire.FrameHead, payload []byte) err
 		w.mu.Unlock()
 		return err
 	}
-	if len(payload) >= directBytes {
+	if len(payload) >= directBytes && !w.shared {
 		return w.sendDirectLocked(ctx, h, payload)
 	}
 	return w.queueLocked(h, payload)
@@ -83,7 +84,7 @@ func (w *writer) trySend(h wire.FrameHead, payload []byte) bool {
 		w.mu.Unlock()
 		return true
 	}
-	if len(payload) >= directBytes || len(w.mu.queue) > writerQueueBytes {
+	if len(payload) >= directBytes && !w.shared || len(w.mu.queue) > writerQueueBytes {
 		w.mu.Unlock()
 		return false
 	}
@@ -178,7 +179,7 @@ func (w *writer) failLocked(err error) {
 
 // flush writes until nothing is queued.
 func (w *writer) flush() {
-	defer w.flushes.leave()
+	defer w.tasks.leave()
 	if w.busyHint != nil && w.busyHint() {
 		runtime.Gosched()
 	}

@@ -43,9 +43,10 @@ func (k CallKind) String() string {
 }
 
 const (
-	// MaxLaneFrameBytes is the largest payload of a frame on a lane; a larger frame takes a stream of its own, so
-	// that nothing waits long behind it.
+	// MaxLaneFrameBytes is the largest payload of a frame on a lane, so that nothing waits long behind another.
 	MaxLaneFrameBytes = 16 << 10
+	// MaxWideFrameBytes is the largest payload of a frame on a wide lane; a larger one takes a stream of its own.
+	MaxWideFrameBytes = 256 << 10
 	// MaxHeaderBytes bounds the header of a frame: metadata, an inline schema, error details.
 	MaxHeaderBytes = 256 << 10
 	// MaxFrameHeadBytes is the longest encoding of a frame head.
