@@ -1,74 +1,46 @@
 package pool
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"time"
 )
 
-// Backoff is how long an endpoint that could not be reached is left alone: Base after the first failure, twice as long
-// after each further one, at most Max, varied by the fraction Jitter so that clients do not return all at once.
+// Backoff is an exponentially growing pause: Base after the first failure, twice as long after each further one
+// in a row, Max at most, each time longer or shorter by a random part of up to Jitter.
 type Backoff struct {
-	Base   time.Duration // 0 means 100 ms
-	Max    time.Duration // 0 means 30 s; at least Base
-	Jitter float64       // 0 means 0.2; below 1
+	Base   time.Duration // default 100 ms; negative is refused
+	Max    time.Duration // default 30 s; refused when it is smaller than Base
+	Jitter float64       // default 0.2, legal 0 to 1; 0 means the default
 }
 
-func (b *Backoff) setDefaults() error {
-	if b.Base == 0 {
-		b.Base = 100 * time.Millisecond
-	}
-	if b.Max == 0 {
-		b.Max = max(30*time.Second, b.Base)
-	}
-	if b.Jitter == 0 {
-		b.Jitter = 0.2
-	}
-	if b.Base < 0 || b.Max < b.Base || b.Jitter < 0 || b.Jitter >= 1 {
-		return fmt.Errorf("pool: Backoff %+v: Base must be positive, Max at least Base, Jitter from 0 to below 1", *b)
-	}
-	return nil
-}
-
-// after returns the time to wait after n failures in a row.
-func (b *Backoff) after(n int) time.Duration {
+// after returns the pause after the given number of failures in a row, at least 1.
+func (b Backoff) after(failures int) time.Duration {
 	d := b.Max
-	if shift := n - 1; shift < 32 && b.Base<<shift < b.Max && b.Base<<shift > 0 {
+	if shift := failures - 1; shift < 32 && b.Base <= b.Max>>shift {
 		d = b.Base << shift
 	}
-	return time.Duration(float64(d) * (1 + b.Jitter*(2*rand.Float64()-1)))
+	return d + time.Duration(b.Jitter*(2*rand.Float64()-1)*float64(d))
 }
 
-// A failure is what is known of an endpoint that could not be reached.
-type failure struct {
-	attempts int
-	until    time.Time
-	err      error
+// attempt is the state of something that is tried again when it fails:
+//
+//	idle --start--> running --succeed--> idle
+//	                running --fail-----> left alone until retryAt, then idle
+type attempt struct {
+	running   bool
+	startedAt time.Time
+	failures  int       // in a row
+	retryAt   time.Time // not to be started before
+	err       error     // of the last failure
 }
 
-// waiting returns the error of an endpoint that is left alone for now, nil if it may be tried.
-func (f *failure) waiting(e Endpoint) *DialError {
-	if f == nil {
-		return nil
-	}
-	if d := time.Until(f.until); d > 0 {
-		return &DialError{Endpoint: e, Attempts: f.attempts, RetryIn: d, Err: f.err}
-	}
-	return nil
-}
+func (a *attempt) canStart(now time.Time) bool { return !a.running && !now.Before(a.retryAt) }
 
-// failed records that an endpoint could not be reached.
-func (p *Pool[C]) failed(e Endpoint, err error) *DialError {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f := p.mu.failures[e]
-	if f == nil {
-		f = new(failure)
-		p.mu.failures[e] = f
-	}
-	f.attempts++
-	f.err = err
-	wait := p.cfg.Backoff.after(f.attempts)
-	f.until = time.Now().Add(wait)
-	return &DialError{Endpoint: e, Attempts: f.attempts, RetryIn: wait, Err: err}
+func (a *attempt) start(now time.Time) { a.running, a.startedAt = true, now }
+
+func (a *attempt) fail(now time.Time, err error, b Backoff) {
+	a.running = false
+	a.failures++
+	a.err = err
+	a.retryAt = now.Add(b.after(a.failures))
 }

@@ -2,21 +2,48 @@
 //
 // # Usage
 //
-// A [Pool] is made for a target and told how to dial. [Pool.Get] returns a connection for a role, dialing when there
-// is none. Targets are "host:port" and "static:///a:1,b:2", fixed lists, and "dns:///host:port", every address
-// of the host.
+// A [Pool] is made for one target, a name for one or several endpoints, and for any kind of connection that has the
+// five methods of [Conn]. New never dials. Get returns the connection to use for the next call:
+//
+//	p, err := pool.New("dns:///greeter:4433", pool.Config[*Conn]{Dial: dial})
+//	conn, err := p.Get(ctx, pool.Main)
+//	p.Close()
+//
+// Targets:
+//
+//	host:port                 one endpoint; its name is resolved by whoever dials
+//	static:///a:1,b:2         several endpoints, the first preferred, the others for failover and growth
+//	dns:///host:port          the A and AAAA records of host, in random order so that clients spread;
+//	                          looked up at first use and, at most every 30 seconds, after failed dials
+//
+// Anything else can be resolved by a [Resolver] of the user.
+//
+// # Roles
+//
+// Connections of role [Main] carry control, stream and rpc traffic. There is one at first; while the least loaded
+// has a load of [Config.GrowAt] or more, more are opened in the background, up to [Config.MaxMain] for each
+// endpoint, first where there are fewest. Connections of role [Bulk] carry what must not delay that traffic: one
+// for an endpoint, opened when the first is asked for.
+//
+// # Failure
+//
+// A handshake runs once for all who wait for it and belongs to the pool: a caller whose context ends leaves, the
+// handshake goes on. An endpoint that failed is left alone for a time that doubles with each failure; so is one
+// whose connection ended within a second. A dial that takes longer than half a second does not keep the pool from
+// trying the next endpoint beside it. When no connection is there, none on its way and every endpoint is left
+// alone, Get fails at once with a [DialError] that says why and when the next attempt is due.
 //
 // # Concurrency
 //
-// All methods are safe for concurrent use. One handshake at a time is under way for each role; everybody who
-// needs its result waits for it.
+// All methods are safe for concurrent use. Choosing among ready connections takes no lock and allocates nothing.
 //
 // # Ownership
 //
-// The pool owns the connections: it removes those that have ended and closes all of them in Close.
+// Connections belong to the pool: callers use what Get returns and do
+// not close it. For each connection one goroutine dials, watches and closes it; [Pool.Close] waits for all of them.
 //
 // # Limits
 //
-// 1 to 4 main connections, one bulk connection. An endpoint that could not be reached is left alone for a time that
-// doubles with each failure, from 100 ms to 30 s, varied by a fifth.
+// 1 to 4 main connections and 1 bulk connection for each endpoint, one handshake at a time for each endpoint and
+// role.
 package pool

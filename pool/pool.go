@@ -2,286 +2,176 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Role is what a connection is for.
-type Role uint8
-
-const (
-	Main Role = iota // calls
-	Bulk             // large transfers, which must not hold up calls
-	roles
-)
-
-// A Conn is what a pool needs to know of a connection.
-type Conn interface {
-	comparable
-	Load() int             // calls in progress, large ones counting for several
-	Draining() bool        // no new calls can start
-	Done() <-chan struct{} // closed when the connection has ended
-	Close()                // ends it and waits
-}
-
-// Config configures a [Pool].
-type Config[C Conn] struct {
-	// Dial connects to an endpoint. It is required, and must end with its context.
-	Dial func(context.Context, Endpoint, Role) (C, error)
-
-	// Resolver finds the endpoints; nil means that of the target.
-	Resolver Resolver
-
-	// MaxMain is how many main connections are opened under load. 0 means 4; 1 to 4.
-	MaxMain int
-
-	// GrowAt is the load of each main connection from which another one is opened. 0 means 128.
-	GrowAt int
-
-	// DialTimeout bounds one attempt to connect to one endpoint. 0 means 10 s.
-	DialTimeout time.Duration
-
-	// Backoff says how long an endpoint that could not be reached is left alone.
-	Backoff Backoff
-}
-
-const (
-	maxMain            = 4
-	defaultGrowAt      = 128
-	defaultDialTimeout = 10 * time.Second
-)
-
-// ErrClosed is returned by a pool that has been closed.
-var ErrClosed = errors.New("pool: closed")
-
-// A DialError says that no endpoint of the target could be reached.
-type DialError struct {
-	Endpoint Endpoint      // that was tried last
-	Attempts int           // failures in a row
-	RetryIn  time.Duration // until when the pool does not try again
-	Err      error
-}
-
-func (e *DialError) Error() string {
-	return fmt.Sprintf("pool: connecting to %s failed %d times, next try in %v: %v", e.Endpoint.Address, e.Attempts, e.RetryIn.Round(time.Millisecond), e.Err)
-}
-
-func (e *DialError) Unwrap() error { return e.Err }
-
-// A Pool keeps the connections to one target.
+// Pool keeps the connections to one target. The package documentation says how it behaves.
 type Pool[C Conn] struct {
-	cfg Config[C]
-	ctx context.Context // of dials; ends with the pool
-	end context.CancelFunc
-	wg  sync.WaitGroup // dials, and one watcher for each connection
+	target   string
+	cfg      Config[C]
+	resolver Resolver // nil when the endpoints are fixed
 
-	ready [roles]atomic.Pointer[[]C] // immutable slices, replaced under mu
+	// life is the context of dials and resolutions, which belong to the pool and not to a caller. It ends with Close.
+	life       context.Context
+	end        context.CancelFunc
+	goroutines sync.WaitGroup // started under mu, while closed is false
+
+	roles [numRoles]roleSet[C]
 
 	mu struct {
 		sync.Mutex
-		closed   bool
-		dials    [roles]*dial[C] // under way; nil if none
-		failures map[Endpoint]*failure
-		next     int // where in the list of endpoints the next dial begins
+		closed     bool          // nothing is started any more
+		slots      []*slot       // endpoints to dial, in order of preference
+		resolve    attempt       // of the resolver
+		resolvedAt time.Time     // when the last resolution succeeded; zero before the first
+		changed    chan struct{} // closed and replaced when waiting Gets have to look again
 	}
 }
 
-// A dial is one attempt to get a connection, over all endpoints.
-type dial[C Conn] struct {
-	done chan struct{} // closed when conn and err are set
-	conn C
-	err  error
+// roleSet holds the connections of one role.
+type roleSet[C Conn] struct {
+	ready atomic.Pointer[[]*entry[C]] // the slice is never changed; a new one is stored under Pool.mu
+	full  atomic.Bool                 // a hint: no endpoint may get another connection now
 }
 
-// New returns a pool for the target. It does not dial. It fails if the target or the configuration is out of range.
+// entry is a connection that was established and has not been seen to end.
+type entry[C Conn] struct {
+	conn  C
+	role  Role
+	slot  *slot
+	since time.Time
+}
+
+// New returns a pool for target; the package documentation lists the forms. It does not dial and does not resolve.
+// Errors: a target that is not one of the forms, a configuration out of its legal range.
 func New[C Conn](target string, cfg Config[C]) (*Pool[C], error) {
-	if cfg.Dial == nil {
-		return nil, errors.New("pool: Dial is required")
-	}
-	if cfg.Resolver == nil {
-		r, err := NewResolver(target)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Resolver = r
-	}
-	if cfg.MaxMain == 0 {
-		cfg.MaxMain = maxMain
-	}
-	if cfg.GrowAt == 0 {
-		cfg.GrowAt = defaultGrowAt
-	}
-	if cfg.DialTimeout == 0 {
-		cfg.DialTimeout = defaultDialTimeout
-	}
-	if cfg.MaxMain < 1 || cfg.MaxMain > maxMain || cfg.GrowAt < 1 || cfg.DialTimeout < 0 {
-		return nil, fmt.Errorf("pool: MaxMain is %d (1 to %d), GrowAt %d (from 1), DialTimeout %v (positive)", cfg.MaxMain, maxMain, cfg.GrowAt, cfg.DialTimeout)
-	}
-	if err := cfg.Backoff.setDefaults(); err != nil {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
 		return nil, err
 	}
-	p := &Pool[C]{cfg: cfg}
-	p.ctx, p.end = context.WithCancel(context.Background())
-	p.mu.failures = map[Endpoint]*failure{}
-	for i := range p.ready {
-		p.ready[i].Store(new([]C))
+	p := &Pool[C]{target: target, cfg: cfg, resolver: cfg.Resolver}
+	p.mu.changed = make(chan struct{})
+	if p.resolver == nil {
+		var fixed []Endpoint
+		if fixed, p.resolver, err = parseTarget(target); err != nil {
+			return nil, err
+		}
+		p.setEndpointsLocked(fixed)
 	}
+	p.life, p.end = context.WithCancel(context.Background()) // the pool is a root: Close ends it
 	return p, nil
 }
 
-// Get returns the connection of the role with the least load, or dials when there is none. The result stays
-// the pool's.
+// Target returns the target that the pool was made for.
+func (p *Pool[C]) Target() string { return p.target }
+
+// Get returns the connection of the role with the least load, dialing when there is none. The
+// connection belongs to the pool; it may end at any time, also before the caller has used it.
 //
-// Errors: a *[DialError] when no endpoint can be reached, also without trying while all of them are left alone; the cause of
-// ctx when that ends first, while the dial goes on for others; [ErrClosed].
+// Errors: *[DialError] when the target cannot be reached now; [ErrClosed] after Close; the cause of ctx when it ends
+// while Get waits for a handshake, which goes on without it.
 func (p *Pool[C]) Get(ctx context.Context, role Role) (C, error) {
-	conns := *p.ready[role].Load()
-	if best := leastLoaded(conns); best >= 0 {
-		c := conns[best]
-		if role == Main && len(conns) < p.cfg.MaxMain && c.Load() >= p.cfg.GrowAt {
-			p.grow(role)
-		}
-		return c, nil
+	e, load := p.roles[role].pick()
+	if e == nil {
+		return p.wait(ctx, role)
 	}
-	d, err := p.dial(role)
-	var none C
-	if err != nil {
-		return none, err
+	if load >= p.cfg.GrowAt && role == Main && !p.roles[role].full.Load() {
+		p.grow(role)
 	}
-	select {
-	case <-d.done:
-		return d.conn, d.err
-	case <-ctx.Done():
-		return none, context.Cause(ctx)
-	}
+	return e.conn, nil
 }
 
-// leastLoaded returns the index of the connection with the least load that takes more, -1 if none does.
-func leastLoaded[C Conn](conns []C) int {
-	best, least := -1, 0
-	for i, c := range conns {
-		if n := c.Load(); (best < 0 || n < least) && !c.Draining() {
-			best, least = i, n
-		}
+// Conns returns the connections of the role that have not ended, draining ones included. The slice is a copy.
+func (p *Pool[C]) Conns(role Role) []C {
+	list := p.roles[role].list()
+	conns := make([]C, len(list))
+	for i, e := range list {
+		conns[i] = e.conn
 	}
-	return best
+	return conns
 }
 
-// dial returns the dial for the role that is under way, starting one if there is none.
-func (p *Pool[C]) dial(role Role) (*dial[C], error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.dialLocked(role)
-}
-
-// grow starts a dial unless one is under way. Nobody waits for it.
-func (p *Pool[C]) grow(role Role) {
-	if !p.mu.TryLock() {
-		return // somebody is busy with it
-	}
-	defer p.mu.Unlock()
-	_, _ = p.dialLocked(role) // a pool that cannot grow still has what it has
-}
-
-func (p *Pool[C]) dialLocked(role Role) (*dial[C], error) {
-	if p.mu.closed {
-		return nil, ErrClosed
-	}
-	if d := p.mu.dials[role]; d != nil {
-		return d, nil
-	}
-	d := &dial[C]{done: make(chan struct{})}
-	p.mu.dials[role] = d
-	p.wg.Go(func() { p.run(role, d) }) // ends when connected or failed, soon after the pool is closed
-	return d, nil
-}
-
-// run does one dial.
-func (p *Pool[C]) run(role Role, d *dial[C]) {
-	d.conn, d.err = p.connect(role)
-	p.mu.Lock()
-	p.mu.dials[role] = nil
-	closed := p.mu.closed
-	if d.err == nil && !closed {
-		conns := *p.ready[role].Load()
-		conns = append(slices.Clip(conns), d.conn)
-		p.ready[role].Store(&conns)
-		p.wg.Go(func() { p.watch(role, d.conn) }) // ends with the connection, which Close ends
-	}
-	p.mu.Unlock()
-	if d.err == nil && closed {
-		d.conn.Close()
-		d.err = ErrClosed
-	}
-	close(d.done)
-}
-
-// connect tries the endpoints that are not left alone, one after the other.
-func (p *Pool[C]) connect(role Role) (conn C, err error) {
-	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.DialTimeout)
-	endpoints, err := p.cfg.Resolver.Resolve(ctx)
-	cancel()
-	if err != nil {
-		return conn, err
-	}
-	var failed *DialError
-	for range endpoints {
-		p.mu.Lock()
-		e := endpoints[p.mu.next%len(endpoints)]
-		p.mu.next++
-		waiting := p.mu.failures[e].waiting(e)
-		p.mu.Unlock()
-		if waiting != nil {
-			failed = waiting
-			continue
-		}
-		ctx, cancel := context.WithTimeout(p.ctx, p.cfg.DialTimeout)
-		conn, err := p.cfg.Dial(ctx, e, role)
-		cancel()
-		if err == nil {
-			p.mu.Lock()
-			delete(p.mu.failures, e)
-			p.mu.Unlock()
-			return conn, nil
-		}
-		if p.ctx.Err() != nil {
-			return conn, ErrClosed
-		}
-		failed = p.failed(e, err)
-	}
-	if failed == nil {
-		return conn, errors.New("pool: the target has no endpoints")
-	}
-	return conn, failed
-}
-
-// watch removes a connection when it has ended.
-func (p *Pool[C]) watch(role Role, c C) {
-	<-c.Done()
-	p.mu.Lock()
-	conns := slices.DeleteFunc(slices.Clone(*p.ready[role].Load()), func(other C) bool { return other == c })
-	p.ready[role].Store(&conns)
-	p.mu.Unlock()
-	c.Close()
-}
-
-// Conns returns the connections of the role that are open.
-func (p *Pool[C]) Conns(role Role) []C { return slices.Clone(*p.ready[role].Load()) }
-
-// Close closes every connection and returns when all goroutines of the pool have ended. It is idempotent.
+// Close gives up what is being dialed, closes all connections, and returns when every goroutine of the pool has
+// ended. It is idempotent, and every call waits.
 func (p *Pool[C]) Close() {
 	p.mu.Lock()
 	p.mu.closed = true
+	for role := range Role(numRoles) {
+		p.publishLocked(role, nil)
+	}
 	p.mu.Unlock()
-	p.end()
-	for i := range p.ready {
-		for _, c := range *p.ready[i].Load() {
-			c.Close()
+	p.end() // every goroutine watches it
+	p.goroutines.Wait()
+}
+
+func (r *roleSet[C]) list() []*entry[C] {
+	if l := r.ready.Load(); l != nil {
+		return *l
+	}
+	return nil
+}
+
+// maxScan bounds how many connections are compared for a call, so that its cost does not grow with the target.
+const maxScan = 8
+
+// pick returns the usable connection with the least load, and that load; nil when there is none.
+// It begins at a random one, so that equals take turns and, of many, each is compared as often.
+func (r *roleSet[C]) pick() (best *entry[C], least int) {
+	list := r.list()
+	n := len(list)
+	at := 0
+	if n > 1 {
+		at = rand.IntN(n)
+	}
+	for i := 0; i < n && (i < maxScan || best == nil); i++ {
+		e := list[at]
+		if at++; at == n {
+			at = 0
+		}
+		if e.conn.Draining() {
+			continue
+		}
+		if load := e.conn.Load(); best == nil || load < least {
+			best, least = e, load
 		}
 	}
-	p.wg.Wait()
+	return best, least
+}
+
+// wait gets a connection when none is ready.
+func (p *Pool[C]) wait(ctx context.Context, role Role) (C, error) {
+	var none C
+	for {
+		p.mu.Lock()
+		if e, _ := p.roles[role].pick(); e != nil { // set under mu: nothing is missed between here and changed
+			p.mu.Unlock()
+			return e.conn, nil
+		}
+		if err := context.Cause(ctx); err != nil {
+			p.mu.Unlock()
+			return none, fmt.Errorf("pool: connection to %s: %w", p.target, err)
+		}
+		err := p.ensureLocked(role, time.Now())
+		changed := p.mu.changed
+		p.mu.Unlock()
+		if err != nil {
+			return none, err
+		}
+		timer := time.NewTimer(tryNextAfter)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+func (p *Pool[C]) wakeLocked() {
+	close(p.mu.changed)
+	p.mu.changed = make(chan struct{})
 }

@@ -2,69 +2,67 @@ package pool
 
 import (
 	"context"
-	"fmt"
-	"net"
-	"strings"
+	"slices"
+	"time"
 )
 
-// An Endpoint is one place where a target can be reached.
-type Endpoint struct {
-	Address string // "host:port", the host an IP address or a name
-}
-
-// A Resolver finds the endpoints of a target.
-type Resolver interface {
-	// Resolve returns the endpoints as they are now, at least one, or an error.
-	Resolve(ctx context.Context) ([]Endpoint, error)
-}
-
-// NewResolver returns the resolver of a target; the forms are those of the package documentation.
-func NewResolver(target string) (Resolver, error) {
-	if list, ok := strings.CutPrefix(target, "static:///"); ok {
-		return newStatic(strings.Split(list, ","))
+// resolveLocked starts a resolution of the target when there is something to resolve and it is time. It reports
+// whether one is running.
+func (p *Pool[C]) resolveLocked(now time.Time) bool {
+	a := &p.mu.resolve
+	if p.resolver == nil || p.mu.closed {
+		return false
 	}
-	if address, ok := strings.CutPrefix(target, "dns:///"); ok {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, fmt.Errorf("pool: target %q: %w", target, err)
+	recent := !p.mu.resolvedAt.IsZero() && now.Sub(p.mu.resolvedAt) < resolveInterval
+	if recent || !a.canStart(now) {
+		return a.running
+	}
+	a.start(now)
+	// Ends with the resolution, which Close gives up; Close waits.
+	p.goroutines.Go(func() {
+		ctx, cancel := context.WithTimeout(p.life, p.cfg.DialTimeout)
+		defer cancel()
+		list, err := p.resolver.Resolve(ctx)
+		if err == nil && len(list) == 0 {
+			err = errNoEndpoints
 		}
-		return dns{host, port}, nil
-	}
-	if strings.Contains(target, "://") {
-		return nil, fmt.Errorf("pool: target %q: unknown scheme, want host:port, static:/// or dns:///", target)
-	}
-	return newStatic([]string{target})
+		p.resolved(list, err)
+	})
+	return true
 }
 
-type static []Endpoint
-
-func newStatic(addresses []string) (Resolver, error) {
-	var s static
-	for _, a := range addresses {
-		host, port, err := net.SplitHostPort(a)
-		if err == nil && (host == "" || port == "") {
-			err = fmt.Errorf("address %q lacks a host or a port", a)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("pool: target: %w", err)
-		}
-		s = append(s, Endpoint{a})
-	}
-	return s, nil
-}
-
-func (s static) Resolve(context.Context) ([]Endpoint, error) { return s, nil }
-
-type dns struct{ host, port string }
-
-func (d dns) Resolve(ctx context.Context) ([]Endpoint, error) {
-	addrs, err := net.DefaultResolver.LookupHost(ctx, d.host)
+// resolved takes over the result of a resolution. After a failure the endpoints stay as they were.
+func (p *Pool[C]) resolved(list []Endpoint, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
 	if err != nil {
-		return nil, fmt.Errorf("pool: resolving %s: %w", d.host, err)
+		p.mu.resolve.fail(now, err, p.cfg.Backoff)
+	} else {
+		p.mu.resolve = attempt{}
+		p.mu.resolvedAt = now
+		p.setEndpointsLocked(list)
 	}
-	endpoints := make([]Endpoint, len(addrs))
-	for i, a := range addrs {
-		endpoints[i] = Endpoint{net.JoinHostPort(a, d.port)}
+	p.wakeLocked()
+}
+
+// setEndpointsLocked makes list the endpoints to dial. Those that were known keep their history. Connections to
+// others stay in use until they end, and are not replaced then.
+func (p *Pool[C]) setEndpointsLocked(list []Endpoint) {
+	slots := make([]*slot, 0, len(list))
+	for _, endpoint := range list {
+		is := func(s *slot) bool { return s.endpoint == endpoint }
+		if slices.ContainsFunc(slots, is) {
+			continue
+		}
+		if i := slices.IndexFunc(p.mu.slots, is); i >= 0 {
+			slots = append(slots, p.mu.slots[i])
+			continue
+		}
+		slots = append(slots, &slot{endpoint: endpoint})
 	}
-	return endpoints, nil
+	p.mu.slots = slots
+	for role := range Role(numRoles) {
+		p.updateFullLocked(role)
+	}
 }

@@ -1,0 +1,345 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+type openFunc = func(string, Config[*testConn]) *Pool[*testConn]
+
+func TestGetDialsOnFirstUseOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{})
+		synctest.Wait()
+		n.wantDials()
+		first := get(t, p, Main)
+		if get(t, p, Main) != first {
+			t.Error("a second connection was opened")
+		}
+		if c := get(t, p, Bulk); c == first || c.role != Bulk {
+			t.Error("bulk does not have a connection of its own")
+		}
+		n.wantDials("a:1", "a:1")
+		if len(p.Conns(Main)) != 1 || len(p.Conns(Bulk)) != 1 {
+			t.Errorf("connections: %v, %v", p.Conns(Main), p.Conns(Bulk))
+		}
+	})
+}
+
+func TestConcurrentGetsShareAHandshake(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setLatency("a:1", time.Second)
+		p := open("a:1", Config[*testConn]{})
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { _, _ = p.Get(t.Context(), Main) })
+		}
+		wg.Wait()
+		n.wantDials("a:1")
+	})
+}
+
+func TestCallerLeavesAndTheHandshakeGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setLatency("a:1", 3*time.Second)
+		p := open("a:1", Config[*testConn]{})
+		why := errors.New("no patience")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, why)
+		defer cancel()
+		start := time.Now()
+		if _, err := p.Get(ctx, Main); !errors.Is(err, why) {
+			t.Errorf("Get: %v", err)
+		}
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("the caller left after %v", d)
+		}
+		get(t, p, Main)
+		if d := time.Since(start); d != 3*time.Second {
+			t.Errorf("the handshake took %v, want the rest of the first one", d)
+		}
+		n.wantDials("a:1")
+		// A ready connection is preferred to an ended context.
+		if _, err := p.Get(ctx, Main); err != nil {
+			t.Errorf("Get with a connection ready: %v", err)
+		}
+	})
+}
+
+func TestFailedEndpointIsLeftAloneForADoublingTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setDown("a:1", errRefused)
+		p := open("a:1", Config[*testConn]{})
+		want := 100 * time.Millisecond
+		for attempt := 1; attempt <= 12; attempt++ {
+			_, err := p.Get(t.Context(), Main)
+			de := wantDialError(t, err)
+			if !errors.Is(err, errRefused) || de.Attempts != attempt || de.Endpoint.Address != "a:1" || de.Target != "a:1" {
+				t.Errorf("attempt %d: %v", attempt, err)
+			}
+			if de.RetryIn < want*8/10 || de.RetryIn > want*12/10 {
+				t.Errorf("attempt %d: next in %v, want %v within a fifth", attempt, de.RetryIn, want)
+			}
+			// Until then it fails at once and without dialing.
+			time.Sleep(de.RetryIn - 1)
+			_, err = p.Get(t.Context(), Main)
+			if again := wantDialError(t, err); again.Attempts != attempt || again.RetryIn != 1 {
+				t.Errorf("while left alone: %v", err)
+			}
+			time.Sleep(time.Nanosecond)
+			want = min(2*want, 30*time.Second)
+		}
+		n.setDown("a:1", nil)
+		time.Sleep(time.Minute)
+		get(t, p, Main)
+	})
+}
+
+func TestNextEndpointIsTried(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setDown("a:1", errRefused)
+		p := open("static:///a:1,b:2", Config[*testConn]{})
+		if c := get(t, p, Main); c.address != "b:2" {
+			t.Errorf("connected to %s", c.address)
+		}
+		n.wantDials("a:1", "b:2")
+	})
+}
+
+func TestSilentEndpointDoesNotHoldUpTheNext(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setLatency("a:1", forever)
+		p := open("static:///a:1,b:2", Config[*testConn]{})
+		start := time.Now()
+		if c := get(t, p, Main); c.address != "b:2" {
+			t.Errorf("connected to %s", c.address)
+		}
+		if d := time.Since(start); d != tryNextAfter {
+			t.Errorf("it took %v, want %v", d, tryNextAfter)
+		}
+	})
+}
+
+func TestDialTimeout(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setLatency("a:1", forever)
+		p := open("a:1", Config[*testConn]{DialTimeout: 3 * time.Second})
+		start := time.Now()
+		_, err := p.Get(t.Context(), Main)
+		wantDialError(t, err)
+		if d := time.Since(start); d != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("failed after %v with %v", d, err)
+		}
+	})
+}
+
+func TestLeastLoadedConnectionIsChosen(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{GrowAt: 2, MaxMain: 3})
+		// Each Get adds a call. At two calls on every connection another one is opened, up to three.
+		for range 30 {
+			get(t, p, Main).outstanding.Add(1)
+			synctest.Wait()
+		}
+		conns := p.Conns(Main)
+		if len(conns) != 3 {
+			t.Fatalf("%d connections, want 3", len(conns))
+		}
+		for _, c := range conns {
+			if c.Load() != 10 {
+				t.Errorf("a connection has %d calls of 30, want 10", c.Load())
+			}
+		}
+		// One that drains, and one that has ended, get no more.
+		conns[0].draining.Store(true)
+		conns[1].fail(errRefused)
+		for range 20 {
+			if c := get(t, p, Main); c == conns[0] || c == conns[1] {
+				t.Error("got a connection that takes no calls")
+			}
+		}
+	})
+}
+
+func TestGrowthSpreadsOverEndpoints(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("static:///a:1,b:2", Config[*testConn]{GrowAt: 1, MaxMain: 2})
+		for range 10 {
+			get(t, p, Main).outstanding.Add(1)
+			synctest.Wait()
+		}
+		n.wantDials("a:1", "b:2", "a:1", "b:2")
+	})
+}
+
+func TestLostConnectionIsReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{})
+		first := get(t, p, Main)
+		time.Sleep(time.Minute)
+		first.fail(errRefused)
+		if second := get(t, p, Main); second == first {
+			t.Error("got the connection that has ended")
+		}
+		n.wantDials("a:1", "a:1")
+		// While a connection drains, another one serves.
+		third := get(t, p, Main)
+		third.draining.Store(true)
+		if get(t, p, Main) == third {
+			t.Error("got the connection that drains")
+		}
+	})
+}
+
+func TestConnectionThatEndsAtOnceCountsAsFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{})
+		for attempt := 1; attempt <= 3; attempt++ {
+			c := get(t, p, Main)
+			c.fail(errRefused)
+			synctest.Wait()
+			_, err := p.Get(t.Context(), Main)
+			if de := wantDialError(t, err); de.Attempts != attempt || !errors.Is(err, errRefused) {
+				t.Errorf("attempt %d: %v", attempt, err)
+			}
+			time.Sleep(time.Second)
+		}
+		c := get(t, p, Main)
+		time.Sleep(stableAfter)
+		c.fail(errRefused)
+		get(t, p, Main)
+	})
+}
+
+func TestCloseGivesUpHandshakes(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setLatency("a:1", forever)
+		p := open("a:1", Config[*testConn]{})
+		failed := make(chan error, 1) // one Get
+		go func() {                   // ends with Close
+			_, err := p.Get(t.Context(), Main)
+			failed <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(p.Close)
+		}
+		wg.Wait()
+		if err := <-failed; !errors.Is(err, ErrClosed) || time.Since(start) != 0 {
+			t.Errorf("Get: %v, after %v", err, time.Since(start))
+		}
+	})
+}
+
+// Random programs: whatever happens to endpoints and connections, Get returns a usable connection or a DialError,
+// at most MaxMain connections are open for an endpoint, and when all is well again Get succeeds.
+func TestPoolUnderRandomFailures(t *testing.T) {
+	for seed := range uint64(30) {
+		inBubble(t, func(t *testing.T, n *network, open openFunc) {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			addresses := []string{"a:1", "b:2", "c:3"}
+			p := open("static:///a:1,b:2,c:3", Config[*testConn]{GrowAt: 2, MaxMain: 2})
+			for range 300 {
+				address := addresses[rnd.IntN(len(addresses))]
+				switch rnd.IntN(8) {
+				case 0:
+					n.setDown(address, errRefused)
+				case 1, 2:
+					n.setDown(address, nil)
+				case 3:
+					n.setLatency(address, []time.Duration{0, time.Millisecond, time.Second, forever}[rnd.IntN(4)])
+				case 4:
+					for _, c := range p.Conns(Main) {
+						if rnd.IntN(2) == 0 {
+							c.fail(errRefused)
+						}
+					}
+				case 5:
+					for _, c := range p.Conns(Main) {
+						c.outstanding.Store(rnd.Int64N(4))
+						c.draining.Store(rnd.IntN(4) == 0)
+					}
+				default:
+					time.Sleep(time.Duration(rnd.IntN(2000)) * time.Millisecond)
+				}
+				c, err := p.Get(t.Context(), Main)
+				if err != nil {
+					wantDialError(t, err)
+				} else if c.Draining() {
+					t.Errorf("seed %d: got a connection that takes no calls", seed)
+				}
+				perEndpoint := map[string]int{}
+				for _, c := range p.Conns(Main) {
+					if !c.Draining() {
+						perEndpoint[c.address]++
+					}
+				}
+				for address, count := range perEndpoint {
+					if count > 3 { // two, and one that drained when they were opened and recovered
+						t.Errorf("seed %d: %d connections to %s", seed, count, address)
+					}
+				}
+			}
+			for _, address := range addresses {
+				n.setDown(address, nil)
+				n.setLatency(address, 0)
+			}
+			time.Sleep(time.Minute)
+			get(t, p, Main)
+		})
+	}
+}
+
+func TestGetDoesNotAllocate(t *testing.T) {
+	p := benchPool(t, 4)
+	defer p.Close()
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(100, func() { _, _ = p.Get(ctx, Main) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// benchPool returns a pool with the given number of connections ready.
+func benchPool(tb testing.TB, conns int) *Pool[*testConn] {
+	tb.Helper()
+	p, err := New("a:1", Config[*testConn]{
+		MaxMain: conns, GrowAt: 1,
+		Dial: func(context.Context, Endpoint, Role) (*testConn, error) { return newTestConn("a:1", Main), nil },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for len(p.Conns(Main)) < conns {
+		c, err := p.Get(tb.Context(), Main)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.outstanding.Store(1)
+	}
+	return p
+}
+
+func BenchmarkGet(b *testing.B) {
+	for _, size := range []struct {
+		name  string
+		conns int
+	}{{"1 connection", 1}, {"4 connections", 4}} {
+		b.Run(size.name, func(b *testing.B) {
+			p := benchPool(b, size.conns)
+			defer p.Close()
+			ctx := b.Context()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.Get(ctx, Main); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
