@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+)
 
 // SchemaRef names the schema that a message body is written in; see "Schemas" in the package documentation.
 // The zero value means generic, self-describing CBOR.
@@ -76,7 +80,8 @@ type Request struct {
 	Metadata  []Pair
 }
 
-// AppendRequest appends the header to dst. Timeout is sent in whole microseconds, rounded up; 0 means none.
+// AppendRequest appends the header to dst. Timeout is sent in whole microseconds, rounded up; 0 means none, and one that
+// has passed is sent as the shortest.
 func AppendRequest(dst []byte, r *Request) []byte {
 	n := byte(3)
 	if len(r.Metadata) > 0 {
@@ -88,12 +93,26 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	} else {
 		dst = append(appendHead(dst, cborText, uint64(len(r.Name))), r.Name...)
 	}
-	dst = appendUint(dst, uint64((r.Timeout+time.Microsecond-1)/time.Microsecond))
+	dst = appendUint(dst, micros(r.Timeout))
 	dst = AppendSchemaRef(dst, &r.Schema)
 	if n == 4 {
 		dst = AppendMetadata(dst, r.Metadata)
 	}
 	return dst
+}
+
+// maxMicros is the longest timeout: as many whole microseconds as a [time.Duration] holds.
+const maxMicros = uint64(1<<63-1) / uint64(time.Microsecond)
+
+func micros(timeout time.Duration) uint64 {
+	n := timeout / time.Microsecond
+	if timeout%time.Microsecond != 0 {
+		n++
+	}
+	if timeout < 0 {
+		n = 1
+	}
+	return min(uint64(n), maxMicros)
 }
 
 // ParseRequest parses the header at the start of b, the payload of a request frame, into r and returns the number
@@ -113,7 +132,6 @@ func ParseRequest(b []byte, r *Request) (n int, err error) {
 	} else if r.MethodNum = c.uint("method number"); c.err == nil && r.MethodNum == 0 {
 		c.fail("has method number 0")
 	}
-	const maxMicros = uint64(1<<63-1) / uint64(time.Microsecond)
 	r.Timeout = time.Duration(c.uintMax("timeout", maxMicros)) * time.Microsecond
 	r.Schema = c.schemaRef()
 	if count > 3 {
@@ -259,12 +277,18 @@ func (c *cursor) finish() error {
 	return c.err
 }
 
-// CutText returns s cut to at most n bytes at the start of a rune.
+// CutText returns s cut to at most n bytes at the start of a rune, with every byte that is not UTF-8 replaced: texts for
+// people come from anywhere, and a peer refuses a frame with an invalid one.
 func CutText(s string, n int) string {
+	s = strings.ToValidUTF8(cut(s, n), "\uFFFD")
+	return cut(s, n) // a replacement is longer than what it replaces
+}
+
+func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	for n > 0 && s[n]&0xc0 == 0x80 {
+	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}
 	return s[:n]
