@@ -112,8 +112,8 @@ func (c *callContext) end(cause error) {
 }
 
 // expired reports whether nobody waits for the call any more.
-func (c *callContext) expired(now time.Time) bool {
-	if c.hasDeadline && !now.Before(c.deadline) {
+func (c *callContext) expired() bool {
+	if c.hasDeadline && !time.Now().Before(c.deadline) {
 		return true
 	}
 	c.mu.Lock()
