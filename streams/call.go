@@ -43,9 +43,6 @@ type ownStream struct {
 	sentFin bool
 }
 
-// Calls on lanes are pooled: a call is a channel and a few words that would otherwise be made each time.
-var laneCalls = sync.Pool{New: func() any { return &Call{done: make(chan struct{}, 1)} }}
-
 // Start starts a call whose request frame has the given payload: the header, then the first message if there is
 // one. end says that no further messages follow. It takes ownership of payload, also when it fails.
 //
@@ -84,7 +81,7 @@ func (c *Conn) startOnLane(ctx context.Context, class wire.Class, weight int64, 
 	if err != nil {
 		return nil, err
 	}
-	call := laneCalls.Get().(*Call)
+	call := c.newLaneCall()
 	call.conn, call.ctx, call.weight, call.lane, call.id = c, ctx, weight, l, id
 	if !c.pending.add(call) {
 		call.recycle()
@@ -106,9 +103,18 @@ func (call *Call) finish(resp *wire.Buffer, err error) {
 	call.done <- struct{}{}
 }
 
+// newLaneCall returns a call without content, which [Call.recycle] takes back.
+func (c *Conn) newLaneCall() *Call {
+	if call, _ := c.laneCalls.Get().(*Call); call != nil {
+		return call
+	}
+	return &Call{done: make(chan struct{}, 1)}
+}
+
 func (call *Call) recycle() {
+	conn := call.conn
 	*call = Call{done: call.done}
-	laneCalls.Put(call)
+	conn.laneCalls.Put(call)
 }
 
 func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, weight int64, payload []byte) (*Call, error) {

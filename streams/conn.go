@@ -42,7 +42,10 @@ type Conn struct {
 	schemasOut schemaSender
 	schemasIn  schemaReceiver
 
-	nextCall    atomic.Uint64
+	nextCall atomic.Uint64
+	// laneCalls holds ended calls: one is a channel and a few words that would otherwise be made each time. It is not
+	// shared with other connections because a channel belongs to the bubble of testing/synctest that it was made in.
+	laneCalls   sync.Pool
 	pending     pendingTable
 	outstanding atomic.Int64 // calls started here that have not ended
 	load        atomic.Int64 // the same, each with its weight
