@@ -42,12 +42,12 @@ type clientCall struct {
 // openCall is the innermost ClientFunc.
 func openCall(ctx context.Context, info *CallInfo, via connector) (Stream, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, convert(ctx, err)
+		return nil, notStarted(ctx, err)
 	}
 	md := outgoingMetadata(ctx)
 	if md.Len() > 0 {
 		if err := md.check(); err != nil {
-			return nil, err
+			return nil, notStarted(ctx, err)
 		}
 	}
 	c := &clientCall{ctx: ctx, info: info, via: via, md: md.pairs}
@@ -65,11 +65,11 @@ func (c *clientCall) start(msg any) error {
 		c.attempts++
 		conn, err := c.via.conn(c.ctx, c.info.Class)
 		if err != nil {
-			return c.notStarted(err)
+			return notStarted(c.ctx, err)
 		}
 		b, err := c.encodeRequest(conn, msg)
 		if err != nil {
-			return err
+			return notStarted(c.ctx, err)
 		}
 		call, err := conn.Start(c.ctx, c.info.Class, c.info.Kind, msg != nil, b) // ownership of b passes to the connection
 		if err == nil {
@@ -77,14 +77,14 @@ func (c *clientCall) start(msg any) error {
 			return nil
 		}
 		if c.ctx.Err() != nil || c.attempts >= maxAttempts {
-			return c.notStarted(err)
+			return notStarted(c.ctx, err)
 		}
 	}
 }
 
 // notStarted is the error of a call that the peer has not seen.
-func (c *clientCall) notStarted(err error) error {
-	e, ok := errors.AsType[*Error](convert(c.ctx, err))
+func notStarted(ctx context.Context, err error) error {
+	e, ok := errors.AsType[*Error](convert(ctx, err))
 	if !ok {
 		return err
 	}
@@ -111,7 +111,7 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 	var err error
 	if b.B, err = appendMessage(b.B, sp.req, &h.Schema, msg); err != nil {
 		b.Release()
-		return nil, refusal(InvalidArgument, "%s: request: %w", sp.info.Method, err)
+		return nil, Errorf(InvalidArgument, "%s: request: %w", sp.info.Method, err)
 	}
 	sp.reqSize.observe(len(b.B) - head)
 	if err := checkSent(conn, sp.info.Method, "request", len(b.B)-head); err != nil {
