@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,12 +19,15 @@ type callContext struct {
 	call        *serverCall // for response metadata
 	hasDeadline bool
 
-	mu struct {
-		sync.Mutex
-		real   context.Context // nil until needed
-		cancel context.CancelCauseFunc
-		cause  error // why the call was canceled; nil while it is not
-	}
+	cause atomic.Pointer[error] // why the call was canceled; nil while it is not
+	real  atomic.Pointer[realContext]
+	mu    sync.Mutex // held to make real
+}
+
+// realContext is what a callContext becomes.
+type realContext struct {
+	context.Context
+	cancel context.CancelCauseFunc
 }
 
 // Deadline returns the time at which the caller gives up.
@@ -35,14 +39,13 @@ func (c *callContext) Done() <-chan struct{} { return c.realize().Done() }
 
 // Err returns context.Canceled or context.DeadlineExceeded once Done is closed.
 func (c *callContext) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.mu.real != nil:
-		return c.mu.real.Err()
-	case c.mu.cause != nil:
+	if real := c.real.Load(); real != nil {
+		return real.Err()
+	}
+	if c.cause.Load() != nil {
 		return context.Canceled
-	case c.hasDeadline && !time.Now().Before(c.deadline):
+	}
+	if c.hasDeadline && !time.Now().Before(c.deadline) {
 		return context.DeadlineExceeded
 	}
 	return nil
@@ -74,51 +77,44 @@ func (c *callContext) Value(key any) any {
 }
 
 func (c *callContext) realize() context.Context {
+	if real := c.real.Load(); real != nil {
+		return real
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.real != nil {
-		return c.mu.real
+	if real := c.real.Load(); real != nil {
+		return real
 	}
-	ctx, cancel := context.WithCancelCause(c.base)
-	c.mu.cancel = cancel
+	real := new(realContext)
+	real.Context, real.cancel = context.WithCancelCause(c.base)
 	if c.hasDeadline {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, c.deadline)
-		c.mu.cancel = func(cause error) {
+		cancel := real.cancel
+		ctx, stop := context.WithDeadline(real.Context, c.deadline)
+		real.Context, real.cancel = ctx, func(cause error) {
 			cancel(cause)
 			stop()
 		}
 	}
-	c.mu.real = ctx
-	if c.mu.cause != nil {
-		c.mu.cancel(c.mu.cause)
+	c.real.Store(real)
+	if cause := c.cause.Load(); cause != nil { // end may have looked before real was there
+		real.cancel(*cause)
 	}
-	return ctx
+	return real
 }
 
 // end cancels the context. The first cause stays.
-func (c *callContext) end(cause error) {
-	c.mu.Lock()
-	if c.mu.cause != nil {
-		c.mu.Unlock()
+func (c *callContext) end(cause *error) {
+	if !c.cause.CompareAndSwap(nil, cause) {
 		return
 	}
-	c.mu.cause = cause
-	cancel := c.mu.cancel
-	c.mu.Unlock()
-	if cancel != nil { // outside the lock: it runs the callbacks of derived contexts
-		cancel(cause)
+	if real := c.real.Load(); real != nil {
+		real.cancel(*cause)
 	}
 }
 
 // expired reports whether nobody waits for the call any more.
 func (c *callContext) expired() bool {
-	if c.hasDeadline && !time.Now().Before(c.deadline) {
-		return true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mu.cause != nil
+	return c.hasDeadline && !time.Now().Before(c.deadline) || c.cause.Load() != nil
 }
 
 // CallInfoFrom returns the description of the call that a handler's context belongs to, nil in any other context.

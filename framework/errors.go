@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mycel-rpc/mycel/pool"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 )
@@ -215,6 +216,17 @@ func (e *Error) explain(err error) {
 		return
 	case errors.Is(err, streams.ErrEnded):
 		e.Code, e.Message = FailedPrecondition, "the call has ended"
+		if reset, ok := errors.AsType[*streams.ResetError](err); ok && reset.Code != wire.ResetNone {
+			e.Code, e.Remote = wire.CodeOfReset(reset.Code), reset.Remote
+		}
+		return
+	}
+	if dial, ok := errors.AsType[*pool.DialError](err); ok {
+		e.Message, e.unprocessed = dial.Error(), true
+		return
+	}
+	if errors.Is(err, pool.ErrClosed) {
+		e.Code, e.Message, e.unprocessed = Canceled, "the client has been closed", true
 		return
 	}
 	if conn, ok := errors.AsType[*streams.ConnError](err); ok {

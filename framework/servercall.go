@@ -111,12 +111,14 @@ func (c *serverCall) Canceled(reason wire.Cancel) {
 	if text == "" {
 		text = "the caller gave up"
 	}
-	c.end(&Error{Code: reason.Code, Message: text, Remote: true, ofCall: true})
+	var cause error = &Error{Code: reason.Code, Message: text, Remote: true, ofCall: true}
+	c.end(&cause)
 }
 
 // refuse answers a call that the gate turned away.
 func (c *serverCall) refuse(err *Error) {
-	c.end(err)
+	var cause error = err
+	c.end(&cause)
 	c.in.Payload.Release()
 	c.respond(err.status())
 }
@@ -124,7 +126,7 @@ func (c *serverCall) refuse(err *Error) {
 // run runs the handler and answers the call.
 func (c *serverCall) run() {
 	err := c.handle()
-	c.end(errHandlerReturned)
+	c.end(&errHandlerReturned)
 	c.in.Payload.Release()
 	st := wire.Status{}
 	if err != nil {

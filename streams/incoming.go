@@ -167,11 +167,15 @@ func (c *Conn) respondElsewhere(in *Incoming, h wire.FrameHead, payload []byte) 
 
 // responded frees what the call holds once its response is on its way.
 func (in *Incoming) responded(payload *wire.Buffer) {
-	payload.Release()
+	stop := wire.ResetNone
 	if in.own != nil {
 		in.own.w.finish()
+		if code := wire.ResponseCode(payload.Bytes()); code != wire.OK {
+			stop = wire.ResetFor(code) // a caller that still sends learns at once how the call ended
+		}
 	}
-	in.finish()
+	payload.Release()
+	in.finish(stop)
 }
 
 // respondOnStream sends a response that is too large for its lane on a stream of its own.
@@ -195,17 +199,14 @@ func (in *Incoming) Refuse(code wire.Code, text string) {
 	in.Respond(b) // ownership of b passes to the call
 }
 
-// finish frees what the call holds.
-func (in *Incoming) finish() {
+// finish frees what the call holds. The caller, if it still sends, is asked to stop with the stream error code stop.
+func (in *Incoming) finish(stop uint64) {
 	if !in.ended.CompareAndSwap(false, true) {
 		panic("streams: call answered twice")
 	}
-	in.mu.Lock()
-	in.mu.notify = nil
-	in.mu.Unlock()
 	if o := in.own; o != nil {
 		o.stop()
-		o.s.stopRead(wire.ResetNone)
+		o.s.stopRead(stop)
 		in.conn.credits.forget(o.s.id())
 		o.recv.Lock()
 		o.r.release()
@@ -349,7 +350,7 @@ func (c *Conn) failedRequest(in *Incoming, err error) {
 		in.Refuse(wire.ResourceExhausted, limit.Error())
 	case isRemoteReset(err) || c.ctx.Err() != nil:
 		in.own.s.resetWrite(wire.ResetNone)
-		in.finish()
+		in.finish(wire.ResetNone)
 	default:
 		in.Refuse(wire.InvalidArgument, err.Error())
 	}

@@ -11,6 +11,7 @@ type Buffer struct {
 	B []byte
 
 	skipped  int
+	shard    uint8 // of buffersOut
 	released bool
 }
 
@@ -20,23 +21,33 @@ var bufferClasses = [...]int{512, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 
 
 var (
 	bufferPools [len(bufferClasses)]sync.Pool
-	buffersOut  atomic.Int64
+
+	// Buffers in use are counted in several places, because one that every processor writes to would be slow.
+	// Pooled buffers tend to stay with a processor, and keep their place.
+	buffersOut [16]struct {
+		atomic.Int64
+		_ [56]byte // a cache line for each
+	}
+	lastShard atomic.Uint32
 )
 
 // NewBuffer returns an empty buffer with room for at least n bytes. The caller owns it.
 func NewBuffer(n int) *Buffer {
-	buffersOut.Add(1)
+	var b *Buffer
 	for i, size := range bufferClasses {
-		if n > size {
-			continue
+		if n <= size {
+			if b, _ = bufferPools[i].Get().(*Buffer); b != nil {
+				b.released = false
+				buffersOut[b.shard].Add(1)
+				return b
+			}
+			n = size
+			break
 		}
-		if b, _ := bufferPools[i].Get().(*Buffer); b != nil {
-			b.released = false
-			return b
-		}
-		return &Buffer{B: make([]byte, 0, size)}
 	}
-	return &Buffer{B: make([]byte, 0, n)}
+	b = &Buffer{B: make([]byte, 0, n), shard: uint8(lastShard.Add(1) % uint32(len(buffersOut)))}
+	buffersOut[b.shard].Add(1)
+	return b
 }
 
 // CopyBuffer returns a buffer that holds a copy of p. The caller owns it.
@@ -56,7 +67,7 @@ func (b *Buffer) Release() {
 		panic("wire: buffer released twice")
 	}
 	b.released = true
-	buffersOut.Add(-1)
+	buffersOut[b.shard].Add(-1)
 	b.skipped = 0
 	c := cap(b.B)
 	for i := len(bufferClasses) - 1; i >= 0; i-- {
@@ -73,7 +84,13 @@ func (b *Buffer) Release() {
 }
 
 // BuffersOut returns how many buffers are held at the moment, for leak checks and metrics.
-func BuffersOut() int64 { return buffersOut.Load() }
+func BuffersOut() int64 {
+	n := int64(0)
+	for i := range buffersOut {
+		n += buffersOut[i].Load()
+	}
+	return n
+}
 
 // Skip takes the first n bytes of B out of what [Buffer.Bytes] returns: room that was left for a header.
 func (b *Buffer) Skip(n int) { b.skipped = n }

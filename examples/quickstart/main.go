@@ -1,12 +1,13 @@
-// Command quickstart runs a server and a client over loopback QUIC and makes one call of each kind between them: unary,
-// server streaming, client streaming, bidirectional, and the server calling the client back.
+// Command quickstart runs a server and a client over loopback QUIC and makes a call of each kind between them.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log"
 	"net"
 	"os"
 
@@ -15,62 +16,45 @@ import (
 
 // The contract, shared by both sides: plain structs and one declaration for each method.
 type (
-	Greeting struct{ Name string }
-	Reply    struct{ Text string }
-	Sample   struct{ Values []float64 }
-	Summary  struct {
-		Count int
-		Mean  float64
-	}
-	Progress struct{ Values int }
+	Name   struct{ Name string }
+	Text   struct{ Text string }
+	Sample struct{ Value float64 }
 )
 
 var (
-	Hello  = framework.NewUnary[Greeting, Reply]("greeter.v1/Hello", framework.Idempotent())
-	Count  = framework.NewServerStream[Greeting, Reply]("greeter.v1/Count")
-	Upload = framework.NewClientStream[Sample, Summary]("stats.v1/Upload")
-	Chat   = framework.NewBidi[Greeting, Reply]("greeter.v1/Chat", framework.WithClass(framework.ClassStream))
-	Report = framework.NewUnary[Progress, Reply]("client.v1/Report") // served by the client
+	Hello  = framework.NewUnary[Name, Text]("greeter.v1/Hello", framework.Idempotent())
+	Count  = framework.NewServerStream[Name, Text]("greeter.v1/Count")
+	Upload = framework.NewClientStream[Sample, Text]("stats.v1/Upload")
+	Chat   = framework.NewBidi[Name, Text]("greeter.v1/Chat", framework.WithClass(framework.ClassStream))
+	Notify = framework.NewUnary[Text, Text]("client.v1/Notify") // served by the client
 )
 
-func register(srv *framework.Server) {
-	Hello.Handle(srv, func(ctx context.Context, q *Greeting) (*Reply, error) {
+func serve(srv *framework.Server) {
+	Hello.Handle(srv, func(ctx context.Context, q *Name) (*Text, error) {
 		if q.Name == "" {
 			return nil, framework.Errorf(framework.InvalidArgument, "name is empty")
 		}
-		return &Reply{"hello " + q.Name}, nil
+		return &Text{"hello " + q.Name}, nil
 	})
-	Count.Handle(srv, func(ctx context.Context, q *Greeting, out framework.Sender[Reply]) error {
-		for i := range 3 {
-			if err := out.Send(&Reply{fmt.Sprintf("%s %d", q.Name, i+1)}); err != nil {
-				return err
-			}
-		}
-		return nil
+	Count.Handle(srv, func(ctx context.Context, q *Name, out framework.Sender[Text]) error {
+		return errors.Join(out.Send(&Text{q.Name + " 1"}), out.Send(&Text{q.Name + " 2"}))
 	})
-	Upload.Handle(srv, func(ctx context.Context, in iter.Seq2[*Sample, error]) (*Summary, error) {
-		var s Summary
+	Upload.Handle(srv, func(ctx context.Context, in iter.Seq2[*Sample, error]) (*Text, error) {
+		sum := 0.0
 		for sample, err := range in {
 			if err != nil {
 				return nil, err
 			}
-			for _, v := range sample.Values {
-				s.Count++
-				s.Mean += (v - s.Mean) / float64(s.Count)
-			}
-			// The server calls a method of the client, over the client's connection.
-			if _, err := Report.Call(ctx, framework.PeerFrom(ctx), &Progress{s.Count}); err != nil {
-				return nil, err
-			}
+			sum += sample.Value
 		}
-		return &s, nil
+		return Notify.Call(ctx, framework.PeerFrom(ctx), &Text{fmt.Sprint("sum ", sum)}) // calls the client back
 	})
-	Chat.Handle(srv, func(ctx context.Context, in iter.Seq2[*Greeting, error], out framework.Sender[Reply]) error {
+	Chat.Handle(srv, func(ctx context.Context, in iter.Seq2[*Name, error], out framework.Sender[Text]) error {
 		for q, err := range in {
-			if err != nil {
-				return err
+			if err == nil {
+				err = out.Send(&Text{"you said " + q.Name})
 			}
-			if err := out.Send(&Reply{"you said " + q.Name}); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -78,11 +62,36 @@ func register(srv *framework.Server) {
 	})
 }
 
-func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
-		os.Exit(1)
+func call(ctx context.Context, c *framework.Client, out io.Writer) error {
+	Notify.Handle(c, func(ctx context.Context, q *Text) (*Text, error) { return &Text{"noted: " + q.Text}, nil })
+	text, err := Hello.Call(ctx, c, &Name{"world"})
+	fmt.Fprintln(out, "unary:        ", text, err)
+	_, err = Hello.Call(ctx, c, &Name{})
+	fmt.Fprintln(out, "its error:    ", err, errors.Is(err, framework.InvalidArgument))
+	for text, err := range Count.Call(ctx, c, &Name{"tick"}) { // break would cancel the call on the server
+		fmt.Fprintln(out, "server stream:", text, err)
 	}
+	upload, err := Upload.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(upload.Send(&Sample{1.5}), upload.Send(&Sample{4.5})); err != nil {
+		return err
+	}
+	text, err = upload.CloseAndRecv()
+	fmt.Fprintln(out, "client stream:", text, err)
+	chat, err := Chat.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer chat.Close()
+	if err := errors.Join(chat.Send(&Name{"one"}), chat.Send(&Name{"two"}), chat.CloseSend()); err != nil {
+		return err
+	}
+	for text, err := range chat.All() {
+		fmt.Fprintln(out, "bidi:         ", text, err)
+	}
+	return nil
 }
 
 func run(ctx context.Context, out io.Writer) error {
@@ -91,30 +100,22 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	register(srv)
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0") // or srv.ListenAndServe(ctx, ":4433")
+	serve(srv)
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0") // with a fixed address: srv.ListenAndServe(ctx, ":4433")
 	if err != nil {
 		return err
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, socket) }()
-
 	client, err := framework.NewClient(socket.LocalAddr().String(), framework.ClientConfig{TLS: clientTLS})
 	if err != nil {
 		return err
 	}
-	Report.Handle(client, func(ctx context.Context, p *Progress) (*Reply, error) {
-		fmt.Fprintf(out, "server reports: %d values received\n", p.Values)
-		return &Reply{"thanks"}, nil
-	})
-	if err := calls(ctx, client, out); err != nil {
-		return err
+	return errors.Join(call(ctx, client, out), srv.Shutdown(ctx), client.Close(), <-served)
+}
+
+func main() {
+	if err := run(context.Background(), os.Stdout); err != nil {
+		log.Fatal(err)
 	}
-	if err := srv.Shutdown(ctx); err != nil {
-		return err
-	}
-	if err := client.Close(); err != nil {
-		return err
-	}
-	return <-served
 }

@@ -6,16 +6,13 @@ import (
 )
 
 func TestQuickstartMakesEveryKindOfCall(t *testing.T) {
-	const want = `unary: hello world
-error: remote: invalid argument: name is empty
-server stream: tick 1
-server stream: tick 2
-server stream: tick 3
-server reports: 2 values received
-server reports: 4 values received
-client stream: 4 values, mean 1.0
-bidi: you said one
-bidi: you said two
+	const want = `unary:         &{hello world} <nil>
+its error:     remote: invalid argument: name is empty true
+server stream: &{tick 1} <nil>
+server stream: &{tick 2} <nil>
+client stream: &{noted: sum 6} <nil>
+bidi:          &{you said one} <nil>
+bidi:          &{you said two} <nil>
 `
 	var got bytes.Buffer
 	if err := run(t.Context(), &got); err != nil {
