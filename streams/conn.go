@@ -69,9 +69,10 @@ type Conn struct {
 
 	mu struct {
 		sync.Mutex
-		peerLanes int  // lanes opened by the peer
-		hasHello  bool // a hello frame has been read; a second one is a violation
-		drained   bool // this side has said drained
+		peerLanes  int  // lanes opened by the peer
+		hasControl bool // the dialer has opened the control stream; a second one is a violation
+		hasHello   bool // a hello frame has been read; a second one is a violation
+		drained    bool // this side has said drained
 	}
 }
 

@@ -268,12 +268,14 @@ func (r *frameReader) grow(size, maxLen int, knob string) *frameReader {
 }
 
 func (c *Conn) becomeControl(s stream, r *frameReader) {
-	select {
-	case <-c.signal.control:
+	c.mu.Lock()
+	second := c.mu.hasControl
+	c.mu.hasControl = true
+	c.mu.Unlock()
+	if second {
 		c.rejectStream(s, r, wire.ResetProtocol)
 		c.abort(violation(wire.CloseProtocol, "second control stream"))
 		return
-	default:
 	}
 	s.setReadDeadline(time.Time{})
 	c.openControl(s, false)
