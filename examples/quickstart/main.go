@@ -15,11 +15,9 @@ import (
 )
 
 // The contract, shared by both sides: plain structs and one declaration for each method.
-type (
-	Name   struct{ Name string }
-	Text   struct{ Text string }
-	Sample struct{ Value float64 }
-)
+type Name struct{ Name string }
+type Text struct{ Text string }
+type Sample struct{ Value float64 }
 
 var (
 	Hello  = framework.NewUnary[Name, Text]("greeter.v1/Hello", framework.Idempotent())
