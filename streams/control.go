@@ -42,9 +42,6 @@ func (c *Conn) sendControl(t wire.FrameType, payload []byte) {
 
 // handleControl acts on a control frame. Its error closes the connection.
 func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
-	if c.peer.Load() == nil && t != wire.FrameHello {
-		return violation(wire.CloseProtocol, "frame of type %d on the control stream before hello", t)
-	}
 	switch t {
 	case wire.FrameHello:
 		return c.handleHello(payload)

@@ -403,7 +403,9 @@ func (c *Conn) readResponse(s recvStream) {
 	r.meter = c.credits.receiver(s.id(), class)
 	f, err := r.next()
 	if err != nil {
-		if call := c.pending.remove(f.Call); call != nil && f.Type == wire.FrameResponse {
+		if f.Type != wire.FrameResponse { // nobody can tell which call waits for it
+			c.abort(violation(wire.CloseProtocol, "response stream without a response: %v", err))
+		} else if call := c.pending.remove(f.Call); call != nil {
 			call.finish(nil, err)
 		}
 		return

@@ -68,6 +68,10 @@ func (l *lane) read(r *frameReader) {
 
 // handle acts on one frame. Its error closes the connection.
 func (l *lane) handle(f *frame) error {
+	if l.isControl && f.Type != wire.FrameHello && l.conn.peer.Load() == nil {
+		f.large.Release()
+		return violation(wire.CloseProtocol, "frame of type %d on the control stream before hello", f.Type)
+	}
 	if f.Len > l.limit && f.Type != wire.FrameHello {
 		f.large.Release()
 		return &wire.LimitError{What: "frame on a lane", Limit: uint64(l.limit), Got: uint64(f.Len)}
