@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -155,7 +156,8 @@ func (call *Call) OnLane() bool { return call.own == nil }
 // Send sends one message of a streaming call; payload is the schema reference, then the message body. It borrows
 // payload until it returns. It blocks while the peer does not read.
 //
-// Errors: [ErrEnded] when the call has ended, with a response to receive; the cause of the context; *[ConnError].
+// Errors: [ErrEnded] when the call has ended, with a response to receive, and with it a *[ResetError] whose code has
+// the status code of the response, unless that is OK; the cause of the context; *[ConnError].
 func (call *Call) Send(payload []byte) error {
 	err := call.own.w.send(call.ctx, wire.FrameHead{Type: wire.FrameMessage}, payload)
 	if err == nil {
@@ -165,7 +167,7 @@ func (call *Call) Send(payload []byte) error {
 		return context.Cause(call.ctx)
 	}
 	if isRemoteReset(err) {
-		return ErrEnded
+		return fmt.Errorf("%w: %w", ErrEnded, err)
 	}
 	return err
 }

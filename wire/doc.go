@@ -92,7 +92,8 @@
 //
 // A caller gives up a call on a lane with a cancel frame and drops the response that may still arrive; a call with a
 // stream of its own by resetting both directions with the code 0x100 + status code. A callee that ends a call while
-// messages still arrive sends the response and FIN, then stops reading: it never resets what holds the status.
+// messages still arrive sends the response and FIN, then stops reading, with the code 0x100 + status code if the call
+// failed and 0 if not: it never resets what holds the status.
 //
 // # Hello
 //

@@ -162,6 +162,9 @@ type Response struct {
 	Trailer []Pair
 }
 
+// ResponseCode returns the status code in b, which [AppendResponse] has made.
+func ResponseCode(b []byte) Code { return Code(b[1]) }
+
 // AppendResponse appends the header to dst.
 func AppendResponse(dst []byte, r *Response) []byte {
 	n := 2
