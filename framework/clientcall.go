@@ -281,13 +281,21 @@ func (c *clientCall) retry() bool {
 
 // ended returns the status of the call, nil while it goes on.
 func (c *clientCall) ended() error {
+	if c.info.Kind == KindUnary { // used by one goroutine
+		if c.mu.closed && c.mu.status == nil {
+			return errClosedCall
+		}
+		return c.mu.status
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.closed && c.mu.status == nil {
-		return Errorf(Canceled, "%s: the call was closed", c.info.Method)
+		return errClosedCall
 	}
 	return c.mu.status
 }
+
+var errClosedCall = Errorf(Canceled, "the call was closed")
 
 // end records how the call ended; the first status stays.
 func (c *clientCall) end(status error) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,7 +40,8 @@ type serverCall struct {
 
 	first bool // the first message has been received, or there is none
 
-	send struct {
+	hasMetadata atomic.Bool // the handler has set response metadata
+	send        struct {
 		sync.Mutex
 		header, trailer Metadata
 		headerSent      bool
@@ -159,13 +161,16 @@ func (c *serverCall) handle() (err error) {
 
 // respond ends the call. It takes ownership of c.out.
 func (c *serverCall) respond(st wire.Status) {
-	c.send.Lock()
-	r := wire.Response{Status: st, Schema: c.ref, Trailer: c.send.trailer.pairs}
-	if !c.send.headerSent {
-		r.Headers = c.send.header.pairs
+	r := wire.Response{Status: st, Schema: c.ref}
+	if c.hasMetadata.Load() {
+		c.send.Lock()
+		r.Trailer = c.send.trailer.pairs
+		if !c.send.headerSent {
+			r.Headers = c.send.header.pairs
+		}
+		c.send.headerSent = true
+		c.send.Unlock()
 	}
-	c.send.headerSent = true
-	c.send.Unlock()
 	b := c.out
 	c.out = nil
 	if b == nil {
@@ -288,6 +293,7 @@ func (c *serverCall) Trailer() Metadata { return Metadata{} }
 func (c *serverCall) setHeader(key, value string) error {
 	c.send.Lock()
 	defer c.send.Unlock()
+	c.hasMetadata.Store(true)
 	if c.send.headerSent {
 		return Errorf(FailedPrecondition, "SetHeader: the first message has been sent")
 	}
@@ -297,6 +303,7 @@ func (c *serverCall) setHeader(key, value string) error {
 func (c *serverCall) setTrailer(key, value string) error {
 	c.send.Lock()
 	defer c.send.Unlock()
+	c.hasMetadata.Store(true)
 	return addChecked(&c.send.trailer, key, value)
 }
 

@@ -54,8 +54,12 @@ func (c *Conn) serve(in *Incoming) {
 }
 
 // Notify arranges for n to be told, once, when the caller gives up or the connection ends; at once if it has
-// happened already.
+// happened already. It must be called by [Config.Serve] before it returns.
 func (in *Incoming) Notify(n Canceler) {
+	if in.own == nil { // the goroutine that reads the lane, which runs Serve, is also the one that cancels
+		in.mu.notify = n
+		return
+	}
 	in.mu.Lock()
 	reason := in.mu.reason
 	in.mu.notify = n

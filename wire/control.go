@@ -205,7 +205,7 @@ func ParseGoAway(b []byte) (g GoAway, err error) {
 
 // AppendDrained appends the payload of a drained frame to dst: the sender has the results of all its calls and
 // starts no more.
-func AppendDrained(dst []byte) []byte { return append(dst, cborArray|0) }
+func AppendDrained(dst []byte) []byte { return append(dst, cborArray) }
 
 // ParseDrained checks the payload of a drained frame, which b must hold exactly.
 func ParseDrained(b []byte) error {
