@@ -122,20 +122,7 @@ func serverName(target string) string {
 }
 
 func (c *Client) connConfig() streams.Config {
-	names, schemas := c.methods.announcement()
-	return streams.Config{
-		TLS:              c.cfg.TLS,
-		MaxMessageBytes:  c.cfg.MaxMessageBytes,
-		MaxStreams:       c.cfg.Limits.MaxStreams,
-		MaxPendingBytes:  c.cfg.Limits.MaxPendingBytes,
-		HandshakeTimeout: c.cfg.Limits.HandshakeTimeout,
-		IdleTimeout:      c.cfg.Limits.IdleTimeout,
-		Methods:          names,
-		Schemas:          schemas,
-		Logger:           c.log,
-		Serve:            func(in *streams.Incoming) { c.serve(in, in.Conn().Owner().(*Peer)) },
-		NewOwner:         func(conn *streams.Conn) any { return newPeer(conn, c.maxMessage, c.cfg.Interceptors) },
-	}
+	return c.dispatcher.connConfig(c.cfg.TLS, c.cfg.MaxMessageBytes, c.cfg.Limits, c.cfg.Interceptors)
 }
 
 // dial opens one connection, into the session of those that are open already.

@@ -2,6 +2,7 @@ package framework
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -36,6 +37,24 @@ func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage 
 	return &dispatcher{
 		methods: newRegistry(wrap), gate: g, streaming: sg, base: context.Background(), maxMessage: maxMessage, log: log,
 	}, nil
+}
+
+// connConfig is how the connections of a server or a client are made. wrap are the interceptors of calls to the peer.
+func (d *dispatcher) connConfig(tls *tls.Config, maxMessage int, limits ConnLimits, wrap []ClientInterceptor) streams.Config {
+	names, schemas := d.methods.announcement()
+	return streams.Config{
+		TLS:              tls,
+		MaxMessageBytes:  maxMessage,
+		MaxStreams:       limits.MaxStreams,
+		MaxPendingBytes:  limits.MaxPendingBytes,
+		HandshakeTimeout: limits.HandshakeTimeout,
+		IdleTimeout:      limits.IdleTimeout,
+		Methods:          names,
+		Schemas:          schemas,
+		Logger:           d.log,
+		Serve:            func(in *streams.Incoming) { d.serve(in, in.Conn().Owner().(*Peer)) },
+		NewOwner:         func(c *streams.Conn) any { return newPeer(c, d.maxMessage, wrap) },
+	}
 }
 
 func (d *dispatcher) register(sp *spec, run ServerFunc) { d.methods.register(sp, run) }

@@ -107,22 +107,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// connConfig is how the connections of the server are made.
 func (s *Server) connConfig() streams.Config {
-	names, schemas := s.methods.announcement()
-	return streams.Config{
-		TLS:              s.cfg.TLS,
-		MaxMessageBytes:  s.cfg.MaxMessageBytes,
-		MaxStreams:       s.cfg.Limits.MaxStreams,
-		MaxPendingBytes:  s.cfg.Limits.MaxPendingBytes,
-		HandshakeTimeout: s.cfg.Limits.HandshakeTimeout,
-		IdleTimeout:      s.cfg.Limits.IdleTimeout,
-		Methods:          names,
-		Schemas:          schemas,
-		Logger:           s.log,
-		Serve:            func(in *streams.Incoming) { s.serve(in, in.Conn().Owner().(*Peer)) },
-		NewOwner:         func(c *streams.Conn) any { return newPeer(c, s.maxMessage, s.cfg.PeerInterceptors) },
-	}
+	return s.dispatcher.connConfig(s.cfg.TLS, s.cfg.MaxMessageBytes, s.cfg.Limits, s.cfg.PeerInterceptors)
 }
 
 // ListenAndServe listens on the UDP address, "127.0.0.1:4433" or ":4433", and serves until ctx ends, which closes the
