@@ -21,6 +21,9 @@ var (
 	Ask  = framework.NewClientStream[Text, Text]("integration.v1/Ask")
 	Chat = framework.NewBidi[Text, Text]("integration.v1/Chat")
 
+	// Now is answered by the goroutine that reads the connection.
+	Now = framework.NewUnary[Text, Text]("integration.v1/Now", framework.Inline())
+
 	Count = framework.NewServerStream[Number, Number]("integration.v1/Count")
 	Sum   = framework.NewClientStream[Number, Number]("integration.v1/Sum")
 
