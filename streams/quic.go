@@ -91,13 +91,21 @@ func DialPacket(ctx context.Context, socket net.PacketConn, addr net.Addr, cfg C
 	qc, err := tr.Dial(ctx, addr, tlsConf, quicConfig(conf))
 	if err != nil {
 		release()
-		return nil, fmt.Errorf("streams: connecting to %v: %w", addr, ctxError(ctx, err))
+		return nil, dialError(addr, ctxError(ctx, err))
 	}
 	c := newConn(&quicTransport{conn: qc, release: release}, conf, true)
 	if err := c.start(ctx); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// dialError says why a handshake failed. A connection that never was cannot be lost.
+func dialError(addr net.Addr, err error) error {
+	if lost, ok := errors.AsType[*ConnError](err); ok && lost.Err != nil {
+		err = lost.Err
+	}
+	return fmt.Errorf("streams: no handshake with %v: %w", addr, err)
 }
 
 // A Listener accepts connections on one packet connection.
