@@ -125,9 +125,22 @@ func (c *serverCall) refuse(err *Error) {
 	c.respond(err.status())
 }
 
-// run runs the handler and answers the call.
+// run runs the handler and answers the call, also when the handler ends its goroutine, as FailNow of package testing
+// does.
 func (c *serverCall) run() {
-	err := c.handle()
+	err := errHandlerExited
+	defer func() { c.answer(err) }()
+	err = c.handle()
+}
+
+// errHandlerExited is what a call ends with whose handler never returned.
+var errHandlerExited error = Errorf(Internal, "the handler has ended its goroutine")
+
+// answer answers the call with what handle returned.
+func (c *serverCall) answer(err error) {
+	if err == errHandlerExited {
+		c.d.log.Error("handler ended its goroutine", zap.String("method", c.info.Method))
+	}
 	c.end(&errHandlerReturned)
 	c.in.Payload.Release()
 	st := wire.Status{}
