@@ -63,7 +63,9 @@ func (c *Conn) Start(ctx context.Context, class wire.Class, kind wire.CallKind, 
 		call, err = c.startOnStream(ctx, class, kind, end, weight, payload.B)
 	}
 	if err != nil {
-		c.callEnded(weight)
+		if call == nil { // otherwise it has been closed, and so counted
+			c.callEnded(weight)
+		}
 		return nil, err
 	}
 	return call, nil
@@ -90,7 +92,8 @@ func (c *Conn) startOnLane(ctx context.Context, class wire.Class, weight int64, 
 	}
 	if err := l.w.send(ctx, wire.FrameHead{Type: wire.FrameRequest, End: true, Call: id}, payload); err != nil {
 		if c.pending.remove(id) == nil {
-			<-call.done // the end of the connection finished it
+			<-call.done         // the end of the connection finished it,
+			call.resp.Release() // or a peer that answers what it was not asked
 		}
 		call.recycle()
 		return nil, err
@@ -130,12 +133,11 @@ func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.Ca
 	call := &Call{conn: c, ctx: ctx, weight: weight, own: o}
 	o.stop = context.AfterFunc(ctx, func() { call.abandon(cancelOf(ctx)) })
 	if err := o.w.send(ctx, wire.FrameHead{Type: wire.FrameRequest, Kind: kind, End: end}, payload); err != nil && !isRemoteReset(err) {
-		o.ended.Store(true)
 		call.Close(cancelOf(ctx))
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, err
+		return call, err
 	}
 	if end {
 		call.CloseSend()
@@ -235,6 +237,7 @@ func (call *Call) recvOwn() (wire.FrameType, *wire.Buffer, error) {
 	if err == nil {
 		switch f.Type {
 		case wire.FrameResponse:
+			o.stop()
 			call.end()
 			return f.Type, f.take(), nil
 		case wire.FrameHeaders, wire.FrameMessage:
@@ -256,7 +259,6 @@ func (call *Call) recvOwn() (wire.FrameType, *wire.Buffer, error) {
 // end counts the call as ended, once.
 func (call *Call) end() {
 	if call.own.ended.CompareAndSwap(false, true) {
-		call.own.stop()
 		call.conn.callEnded(call.weight)
 	}
 }
