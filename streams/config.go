@@ -22,11 +22,13 @@ const (
 	maxStreamsLimit = 16 << 10
 )
 
-// These are not configurable, because the invariant they form is what keeps unread data of some calls from
-// stalling the others: (MaxStreams + uniStreams) x streamWindow <= connection window, from the first byte on.
+// These are not configurable, because the invariant they form is what keeps unread data of some calls from stalling the
+// others: (MaxStreams + longStreams + uniStreams) x streamWindow <= connection window, from the first byte on.
 const (
 	streamWindow = 128 << 10
 	uniStreams   = 64
+	// longStreams is how many streams of a peer may last as long as the connection: the control stream and its lanes.
+	longStreams = 1 + maxPeerLanes
 )
 
 // Config is what both ends of a connection need to know. It is copied when a connection is made and never

@@ -21,15 +21,7 @@ func Pipe(dialer, acceptor Config) (d, a *Conn, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &pipe{ended: make(chan struct{})}
-	for i := range p.ends {
-		limit := [2]int{dialerConf.MaxStreams, acceptorConf.MaxStreams}[i]
-		p.ends[i] = &pipeEnd{
-			pipe: p, side: i,
-			streams: make(chan *pipeStream, limit), uni: make(chan *pipeStream, uniStreams),
-			slots: make(chan struct{}, limit), uniSlots: make(chan struct{}, uniStreams),
-		}
-	}
+	p := newPipe(dialerConf, acceptorConf)
 	d, a = newConn(p.ends[0], dialerConf, true), newConn(p.ends[1], acceptorConf, false)
 	if err := a.start(context.Background()); err != nil {
 		return nil, nil, err
@@ -52,6 +44,20 @@ type pipe struct {
 		err    error // nil while open
 		live   map[*pipeHalf]struct{}
 	}
+}
+
+// newPipe returns a pipe whose ends accept as many streams as their configurations say.
+func newPipe(configs ...*Config) *pipe {
+	p := &pipe{ended: make(chan struct{})}
+	for i := range p.ends {
+		limit := configs[i].MaxStreams + longStreams
+		p.ends[i] = &pipeEnd{
+			pipe: p, side: i,
+			streams: make(chan *pipeStream, limit), uni: make(chan *pipeStream, uniStreams),
+			slots: make(chan struct{}, limit), uniSlots: make(chan struct{}, uniStreams),
+		}
+	}
+	return p
 }
 
 type pipeEnd struct {
@@ -346,6 +352,7 @@ func (h *pipeHalf) stop(code uint64) {
 		if h.stopped == nil {
 			h.stopped = &ResetError{Code: code}
 		}
+		code = h.stopped.Code // the first one counts
 		h.setTimerLocked(time.Time{})
 	})
 	h.cancel(&ResetError{Code: code, Remote: true})

@@ -22,7 +22,7 @@ import (
 const keepAlives = 3
 
 func quicConfig(cfg *Config) *quic.Config {
-	window := uint64(cfg.MaxStreams+uniStreams) * streamWindow
+	window := uint64(cfg.MaxStreams+longStreams+uniStreams) * streamWindow
 	return &quic.Config{
 		HandshakeIdleTimeout:           cfg.HandshakeTimeout,
 		MaxIdleTimeout:                 cfg.IdleTimeout,
@@ -31,7 +31,7 @@ func quicConfig(cfg *Config) *quic.Config {
 		MaxStreamReceiveWindow:         streamWindow,
 		InitialConnectionReceiveWindow: window,
 		MaxConnectionReceiveWindow:     window,
-		MaxIncomingStreams:             int64(cfg.MaxStreams),
+		MaxIncomingStreams:             int64(cfg.MaxStreams + longStreams),
 		MaxIncomingUniStreams:          uniStreams,
 		RequireStreamCreditRelease:     true,
 	}
