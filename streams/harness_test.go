@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,18 +46,45 @@ func testTLS() (server, client *tls.Config) {
 		&tls.Config{RootCAs: pool, ServerName: "localhost"}
 }
 
-// quicPair connects a client and a server over loopback and ends both with the test.
-func quicPair(t testing.TB, client, server Config) (c, s *Conn) {
+// A kind is one of the two transports that every behaviour is tested over.
+type kind struct {
+	name string
+	// pair connects two ends and ends both with the test.
+	pair func(t testing.TB, client, server Config) (c, s *Conn)
+	// raw connects a server to a peer of which only the transport exists: the test is the peer.
+	raw func(t testing.TB, server Config) (s *Conn, peer transport)
+}
+
+func onBoth(t *testing.T, f func(t *testing.T, k kind)) {
+	for _, k := range []kind{{"quic", quicPair, rawQUIC}, {"pipe", pipePair, rawPipe}} {
+		t.Run(k.name, func(t *testing.T) { f(t, k) })
+	}
+}
+
+// listenLoopback returns a listener that ends with the test.
+func listenLoopback(t testing.TB, server Config) *Listener {
 	t.Helper()
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.TLS, client.TLS = serverTLS, clientTLS
+	server.TLS = serverTLS
 	ln, err := Listen(socket, server)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		for _, f := range []func() error{ln.Close, ln.Release, socket.Close} {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return ln
+}
+
+// acceptOne accepts one connection in the background.
+func acceptOne(t testing.TB, ln *Listener) <-chan *Conn {
 	accepted := make(chan *Conn, 1)
 	go func() {
 		s, err := ln.Accept(context.Background())
@@ -65,39 +93,71 @@ func quicPair(t testing.TB, client, server Config) (c, s *Conn) {
 		}
 		accepted <- s
 	}()
-	c, err = Dial(t.Context(), socket.LocalAddr().String(), client)
+	return accepted
+}
+
+// quicPair connects a client and a server over loopback.
+func quicPair(t testing.TB, client, server Config) (c, s *Conn) {
+	t.Helper()
+	ln := listenLoopback(t, server)
+	accepted := acceptOne(t, ln)
+	client.TLS = clientTLS
+	c, err := Dial(t.Context(), ln.Addr().String(), client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s = <-accepted
-	t.Cleanup(func() {
-		c.Close()
-		s.Close()
-		if err := ln.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := ln.Release(); err != nil {
-			t.Error(err)
-		}
-		if err := socket.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	closeAtEnd(t, c, s)
 	return c, s
 }
 
-// pipePair connects two ends in memory and ends both with the test.
+// pipePair connects two ends in memory.
 func pipePair(t testing.TB, client, server Config) (c, s *Conn) {
 	t.Helper()
 	c, s, err := Pipe(client, server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		c.Close()
-		s.Close()
-	})
+	closeAtEnd(t, c, s)
 	return c, s
+}
+
+// openConns counts the connections of [closeAtEnd]; leaked is how many buffers earlier tests have lost.
+var openConns, leaked int
+
+// closeAtEnd closes the connections with the test and checks that nothing is left of them.
+func closeAtEnd(t testing.TB, conns ...*Conn) {
+	openConns += len(conns)
+	t.Cleanup(func() {
+		for _, c := range conns {
+			c.Close()
+		}
+		handlers.Wait()
+		for _, c := range conns {
+			if c.Outstanding() != 0 || c.Serving() != 0 || c.Load() != 0 {
+				t.Errorf("closed with %d calls (load %d) outstanding and %d served", c.Outstanding(), c.Load(), c.Serving())
+			}
+		}
+		if openConns -= len(conns); openConns > 0 {
+			return // their readers hold buffers
+		}
+		if n := int(wire.BuffersOut()) - leaked; n != 0 {
+			t.Errorf("%d buffers are still held", n)
+			leaked += n
+		}
+	})
+}
+
+// waitFor fails the test when something that has to happen does not, long before the test run as a whole times out.
+func waitFor(t testing.TB, done <-chan struct{}, what string) {
+	t.Helper()
+	hung := time.NewTimer(20 * time.Second)
+	defer hung.Stop()
+	select {
+	case <-done:
+	case <-hung.C:
+		t.Fatalf("waited in vain for %s", what)
+	}
 }
 
 // request returns the payload of a request frame: a header for the method and a body.
@@ -108,8 +168,16 @@ func request(method string, body []byte) *wire.Buffer {
 	return b
 }
 
+// handlers are the goroutines of [async]; each test waits for its own.
+var handlers sync.WaitGroup
+
+// async serves each call on a goroutine of its own, as Config.Serve must.
+func async(serve func(*Incoming)) func(*Incoming) {
+	return func(in *Incoming) { handlers.Go(func() { serve(in) }) }
+}
+
 // echo answers every call with the body of its request.
-func echo(in *Incoming) { go echoNow(in) }
+var echo = async(echoNow)
 
 func echoNow(in *Incoming) {
 	var q wire.Request
