@@ -17,7 +17,7 @@ type Buffer struct {
 
 // Buffers of these capacities are pooled; a larger one is left to the garbage collector, so that a rare large
 // message cannot pin memory.
-var bufferClasses = [...]int{512, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20, 8 << 20}
+var bufferClasses = [...]int{512, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20, 8 << 20, 32 << 20}
 
 var (
 	bufferPools [len(bufferClasses)]sync.Pool
