@@ -122,10 +122,16 @@ func (call *Call) recycle() {
 }
 
 func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, weight int64, payload []byte) (*Call, error) {
+	if c.callStreams.Load() >= reserveAt {
+		if err := c.reserveLanes(ctx); err != nil {
+			return nil, err
+		}
+	}
 	s, err := c.t.openStream(ctx)
 	if err != nil {
 		return nil, err
 	}
+	c.callStreams.Add(1)
 	s.setClass(class.Urgency())
 	o := &ownStream{s: s, w: newWriter(s, &c.tasks, c.credits.sender(s, class), nil), r: c.callReader(s)}
 	o.r.meter = c.credits.receiver(s.id(), class)

@@ -49,6 +49,7 @@ type Conn struct {
 	pending     pendingTable
 	outstanding atomic.Int64 // calls started here that have not ended
 	load        atomic.Int64 // the same, each with its weight
+	callStreams atomic.Int64 // those of them that have a stream of their own
 	serving     atomic.Int64 // calls of the peer that have not ended
 	incoming    budget
 	credits     credits

@@ -138,6 +138,17 @@ func (w *writer) flushNowLocked() error {
 	return nil
 }
 
+// announce sends what the queue was given at the start, a preface, without waiting for a first frame.
+func (w *writer) announce() {
+	w.mu.Lock()
+	if w.mu.flushing || len(w.mu.queue) == 0 || w.mu.err != nil {
+		w.mu.Unlock()
+		return
+	}
+	w.mu.flushing = true
+	_ = w.flushNowLocked() // its error ends the stream, which the reader learns
+}
+
 // waitLocked releases the mutex, waits for a change of the queue and takes the mutex again. When ctx ends first it
 // returns the error with the mutex released.
 func (w *writer) waitLocked(ctx context.Context) error {
