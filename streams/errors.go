@@ -15,6 +15,8 @@ var (
 	ErrDraining = errors.New("streams: connection is draining")
 	// ErrEnded means that the peer has already ended the call; its response is ready to be received.
 	ErrEnded = errors.New("streams: call has ended")
+	// ErrStalled means that a peer stopped in the middle of a request or a response for 30 seconds.
+	ErrStalled = errors.New("streams: peer stopped in the middle of a message for 30s")
 )
 
 // A ConnError says why a connection ended.

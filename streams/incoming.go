@@ -354,6 +354,8 @@ func (c *Conn) failedRequest(in *Incoming, err error) {
 	switch {
 	case errors.As(err, &limit):
 		in.Refuse(wire.ResourceExhausted, limit.Error())
+	case errors.Is(err, ErrStalled):
+		in.Refuse(wire.DeadlineExceeded, err.Error())
 	case isRemoteReset(err) || c.ctx.Err() != nil:
 		in.own.s.resetWrite(wire.ResetNone)
 		in.finish(wire.ResetNone)

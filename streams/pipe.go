@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -323,7 +322,7 @@ func (h *pipeHalf) read(p []byte) (int, error) {
 		case h.finished:
 			return 0, io.EOF
 		case !h.deadline.IsZero() && !time.Now().Before(h.deadline):
-			return 0, os.ErrDeadlineExceeded
+			return 0, ErrStalled
 		}
 		h.changed.Wait()
 	}

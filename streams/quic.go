@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -249,6 +250,9 @@ func quicError(err error) error {
 	}
 	if errors.As(err, new(*ConnError)) || errors.As(err, new(*ResetError)) {
 		return err
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) { // of a stream; the connection is well
+		return ErrStalled
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
