@@ -137,15 +137,7 @@ func TestStartIsCanceledWhileBlocked(t *testing.T) {
 			_, err := client.Start(ctx, wire.ClassRPC, wire.Unary, true, request("m", make([]byte, 1<<20)))
 			failed <- err
 		}()
-		if i == 0 { // the control stream
-			if _, err := p.ends[1].acceptStream(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s, err := p.ends[1].acceptStream(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := acceptCall(t, p.ends[1])
 		cancel(enough)
 		if err := <-failed; !errors.Is(err, enough) {
 			t.Fatalf("got error %v, want %v", err, enough)
@@ -153,7 +145,7 @@ func TestStartIsCanceledWhileBlocked(t *testing.T) {
 		if n := client.Outstanding(); n != 0 {
 			t.Fatalf("%d calls are outstanding", n)
 		}
-		_, err = s.Read(make([]byte, 1))
+		_, err := s.Read(make([]byte, 1))
 		if reset := (*ResetError)(nil); !errors.As(err, &reset) || reset.Code != wire.ResetFor(wire.Canceled) {
 			t.Fatalf("the peer reads %v, want a reset with the code of a canceled call", err)
 		}

@@ -138,6 +138,30 @@ func openRawControl(t testing.TB, peer transport) stream {
 	return openRaw(t, peer, []byte{prefaceControl}, helloFrame())
 }
 
+// acceptRaw takes the next stream that our side opens.
+func acceptRaw(t testing.TB, peer transport) stream {
+	t.Helper()
+	s, err := peer.acceptStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// acceptCall takes the next call stream that our side opens, whose preface it has read.
+func acceptCall(t testing.TB, peer transport) stream {
+	t.Helper()
+	for {
+		s, preface := acceptRaw(t, peer), make([]byte, 1)
+		if _, err := s.Read(preface); err != nil {
+			t.Fatal(err)
+		}
+		if preface[0]&prefaceMask == prefaceCall {
+			return s
+		}
+	}
+}
+
 // readRaw returns the next frame on a stream; it is valid until the next read.
 func readRaw(t testing.TB, r *frameReader) frame {
 	t.Helper()
