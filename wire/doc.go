@@ -32,13 +32,14 @@
 // 2 stream, 3 bulk):
 //
 //	0x00         control stream: bidirectional, opened by the dialer, one for each connection
-//	0x10 | cc    lane: bidirectional, opened by either side for its calls, at most 16 for each side
+//	0x10 | cc    lane: bidirectional, opened by either side for its calls
 //	0x20 | cc    call stream: bidirectional, opened by the caller, for one call
 //	0x30 | cc    response stream: unidirectional, opened by the callee, for one response
+//	0x40 | cc    wide lane: unidirectional, opened by either side for frames that are too large for a lane
 //
-// Any other preface closes the connection. The sender of a stream gives it the urgency (RFC 9218) of its class:
-// control 0, stream 2, rpc 3, bulk 7, always incremental. The control stream and lanes last as long as the
-// connection; a peer that ends one of them has violated the protocol.
+// A side opens at most 20 lanes and wide lanes together. Any other preface closes the connection. The sender of a
+// stream gives it the urgency (RFC 9218) of its class: control 0, stream 2, rpc 3, bulk 7, always incremental. The
+// control stream and all lanes last as long as the connection; a peer that ends one of them has violated the protocol.
 //
 // # Frames
 //
@@ -56,12 +57,11 @@
 // never used twice on a connection; it is 0 on call streams and in control frames.
 //
 //	type  name      sent by  on                        payload
-//	   1  request   caller   lane, control, call       request header, message body if there is one
-//	   2  response  callee   lane, control, call,      response header, message body if there is one
-//	                         response stream
+//	   1  request   caller   all lanes, control, call  request header, message body if there is one
+//	   2  response  callee   all of these, response    response header, message body if there is one
 //	   3  headers   callee   call stream               metadata
 //	   4  message   both     call stream               schema reference, message body
-//	   5  cancel    caller   lane, control             [code, text]
+//	   5  cancel    caller   all lanes, control        [code, text]
 //	   8  hello     both     control, first            see Hello
 //	   9  schema    both     control                   [number, refused 0/1, reason]
 //	  10  credit    both     control                   [stream ID, limit]
@@ -77,8 +77,10 @@
 // # Calls
 //
 // A unary call whose request payload is at most 16 KiB MAY travel on a lane of its class; calls of class control do so
-// on the control stream. Lane frames have at most 16 KiB of payload. The callee answers on the same lane, or
-// with a response stream when the response is larger. Any call MAY have a call stream of its own, streaming calls
+// on the control stream. One of at most 256 KiB MAY travel on the caller's wide lane. The callee answers on the lane that
+// the request came on if the response has at most 16 KiB, otherwise on its own wide lane, up to 256 KiB, or on a response
+// stream; so does it answer a request that came on a wide lane. A call is canceled on the lane that carried its request.
+// Larger frames are refused on lanes. Any call MAY have a call stream of its own, streaming calls
 // MUST: it begins with the request frame; messages of the caller follow until FIN; the callee sends at most one
 // headers frame, then messages, then the response frame and FIN.
 //
