@@ -11,7 +11,8 @@ import (
 	"github.com/mycel-rpc/mycel/wire"
 )
 
-// maxServing bounds the calls of one peer in progress on one connection.
+// maxServing bounds the calls of one peer in progress on one connection. Further ones are refused; when as many refusals
+// wait because the peer does not read them, the connection is closed.
 const maxServing = 4096
 
 // Incoming is the callee's side of one call. Send and Recv may be used by different goroutines at the same time.
@@ -48,6 +49,9 @@ func (c *Conn) serve(in *Incoming) {
 	if n := c.serving.Add(1); n > maxServing {
 		in.Payload.Release()
 		in.Refuse(wire.ResourceExhausted, "more than 4096 calls in progress on one connection")
+		if n > 2*maxServing {
+			c.abort(violation(wire.CloseLimit, "%d calls in progress or with responses that are not read", n))
+		}
 		return
 	}
 	c.cfg.Serve(in)
