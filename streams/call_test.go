@@ -10,7 +10,9 @@ import (
 )
 
 // message returns the payload of a message frame: the reference of generic CBOR and a body.
-func message(body ...byte) []byte { return append(wire.AppendSchemaRef(nil, &wire.SchemaRef{}), body...) }
+func message(body ...byte) []byte {
+	return append(wire.AppendSchemaRef(nil, &wire.SchemaRef{}), body...)
+}
 
 // TestStreamingCallBothWays: messages of all sizes arrive in order in both directions, then the status.
 func TestStreamingCallBothWays(t *testing.T) {

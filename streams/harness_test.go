@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -209,4 +210,15 @@ func call(ctx context.Context, c *Conn, class wire.Class, body []byte) ([]byte, 
 	var r wire.Response
 	n, err := wire.ParseResponse(b.B, &r)
 	return append([]byte(nil), b.B[n:]...), r.Status, err
+}
+
+// until returns when a state that only shows in a variable has been reached.
+func until(t testing.TB, c *Conn, reached func() bool) {
+	t.Helper()
+	for !reached() {
+		if c.Err() != nil {
+			t.Fatalf("the connection ended meanwhile: %v", c.Err())
+		}
+		runtime.Gosched()
+	}
 }
