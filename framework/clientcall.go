@@ -27,8 +27,8 @@ type clientCall struct {
 	md   []wire.Pair
 
 	conn     *streams.Conn
-	call     *streams.Call // nil until the request has been sent
-	request  any           // of a unary call, until the response is there: to try again
+	call     *streams.Call // nil until the request has been sent; replaced under mu by another attempt
+	request  any           // of a call with one request, until something has been received: to try again
 	attempts int
 
 	mu struct {
@@ -73,13 +73,31 @@ func (c *clientCall) start(msg any) error {
 		}
 		call, err := conn.Start(c.ctx, c.info.Class, c.info.Kind, msg != nil, b) // ownership of b passes to the connection
 		if err == nil {
-			c.conn, c.call = conn, call
-			return nil
+			return c.adopt(conn, call)
 		}
 		if c.ctx.Err() != nil || c.attempts >= maxAttempts {
 			return notStarted(c.ctx, err)
 		}
 	}
+}
+
+// adopt makes call the one in progress, in place of one that the peer has refused.
+func (c *clientCall) adopt(conn *streams.Conn, call *streams.Call) error {
+	c.mu.Lock()
+	obsolete, closed := c.call, c.mu.closed
+	if closed {
+		obsolete = call // Close has seen to the other one
+	} else {
+		c.conn, c.call = conn, call
+	}
+	c.mu.Unlock()
+	if obsolete != nil {
+		obsolete.Close(wire.Cancel{Code: Canceled})
+	}
+	if closed {
+		return Errorf(Canceled, "%s: the call was closed", c.info.Method)
+	}
+	return nil
 }
 
 // notStarted is the error of a call that the peer has not seen.
@@ -123,9 +141,7 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 
 func (c *clientCall) Send(msg any) error {
 	if c.call == nil {
-		if c.info.Kind == KindUnary {
-			c.request = msg
-		}
+		c.request = msg
 		return c.start(msg)
 	}
 	if c.info.Kind == KindUnary || c.info.Kind == KindServerStream {
@@ -179,12 +195,18 @@ func (c *clientCall) Recv(msg any) error {
 		}
 		t, b, err := c.call.Recv()
 		if err != nil {
-			return c.end(convert(c.ctx, err))
+			err = convert(c.ctx, err)
+			if e, ok := errors.AsType[*Error](err); ok && e.unprocessed && c.retry() {
+				continue
+			}
+			return c.end(err)
 		}
 		switch t {
 		case wire.FrameHeaders:
+			c.request = nil
 			err = c.headers(b)
 		case wire.FrameMessage:
+			c.request = nil
 			err = c.message(b, msg)
 			if err == nil {
 				return nil
@@ -266,17 +288,9 @@ func (c *clientCall) keep(r *wire.Response) {
 	c.mu.Unlock()
 }
 
-// retry starts a unary call again that was refused unprocessed.
+// retry starts a call again that was refused unprocessed, if its whole request is at hand.
 func (c *clientCall) retry() bool {
-	if c.request == nil || c.attempts >= maxAttempts || c.ctx.Err() != nil {
-		return false
-	}
-	old := c.call
-	if err := c.start(c.request); err != nil {
-		return false
-	}
-	old.Close(wire.Cancel{})
-	return true
+	return c.request != nil && c.attempts < maxAttempts && c.ctx.Err() == nil && c.start(c.request) == nil
 }
 
 // ended returns the status of the call, nil while it goes on.
@@ -321,15 +335,15 @@ func (c *clientCall) Trailer() Metadata {
 
 func (c *clientCall) Close(reason error) {
 	c.mu.Lock()
-	closed := c.mu.closed
+	closed, call := c.mu.closed, c.call
 	c.mu.closed = true
 	c.mu.Unlock()
-	if closed || c.call == nil {
+	if closed || call == nil {
 		return
 	}
 	cancel := wire.Cancel{Code: Canceled}
 	if reason != nil {
 		cancel.Code, cancel.Text = CodeOf(reason), statusOf(reason).Message
 	}
-	c.call.Close(cancel)
+	call.Close(cancel)
 }

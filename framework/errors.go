@@ -230,6 +230,7 @@ func (e *Error) explain(err error) {
 		return
 	}
 	if conn, ok := errors.AsType[*streams.ConnError](err); ok {
+		e.unprocessed = conn.Code == wire.CloseRefused && conn.Remote // it serves nothing on such a connection
 		if e.Remote = conn.Remote; conn.Text != "" {
 			e.Message = "connection closed: " + conn.Text
 		} else if conn.Err != nil {

@@ -30,7 +30,7 @@ type Caller interface {
 // another receives; Close and CloseSend may be called at any time.
 type Stream interface {
 	// Send sends one message, a pointer to the message type of the method. It encodes at once; msg may be reused
-	// when Send returns, except in unary calls, where the client borrows it until Recv returns.
+	// when Send returns, except in calls with one request, where the client borrows it until Recv returns.
 	Send(msg any) error
 
 	// CloseSend says that no more messages follow. On the server it does nothing: returning from the handler does.
