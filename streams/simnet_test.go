@@ -1,0 +1,123 @@
+package streams
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/testutils/simnet"
+)
+
+// A path is a simulated network between two addresses, for tests in a bubble of testing/synctest: time is exact and costs
+// nothing. Its fields may be changed with set while packets are under way.
+type path struct {
+	simnet.PerfectRouter
+	net   simnet.Simnet
+	rand  *rand.Rand
+	mu    sync.Mutex
+	rtt   time.Duration
+	loss  float64
+	rate  float64           // bytes per second each way; 0 is unlimited
+	queue time.Duration     // longest queueing delay before packets are dropped
+	next  map[int]time.Time // by port: when the queue in front of it will have drained
+	delay map[int]time.Duration
+}
+
+var clientAddr, serverAddr = simAddr(9000), simAddr(9001)
+
+func simAddr(port int) *net.UDPAddr { return &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: port} }
+
+func newPath(rtt time.Duration) *path {
+	p := &path{rtt: rtt, rand: rand.New(rand.NewPCG(1, 2)), next: map[int]time.Time{}, delay: map[int]time.Duration{}}
+	p.net.Router = p
+	return p
+}
+
+// set changes the path.
+func (p *path) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+// SendPacket drops the packet or says when it arrives.
+func (p *path) SendPacket(packet simnet.Packet) error {
+	if !p.admit(packet) {
+		return nil
+	}
+	return p.PerfectRouter.SendPacket(packet)
+}
+
+func (p *path) admit(packet simnet.Packet) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.loss > 0 && p.rand.Float64() < p.loss {
+		return false
+	}
+	port := packet.To.(*net.UDPAddr).Port
+	p.delay[port] = p.rtt / 2
+	if p.rate > 0 {
+		now := time.Now()
+		next := p.next[port]
+		if next.Before(now) {
+			next = now
+		}
+		if next.Sub(now) > p.queue {
+			return false
+		}
+		next = next.Add(time.Duration(float64(len(packet.Data)) / p.rate * float64(time.Second)))
+		p.next[port] = next
+		p.delay[port] += next.Sub(now)
+	}
+	return true
+}
+
+func (p *path) latency(packet simnet.Packet) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.delay[packet.To.(*net.UDPAddr).Port]
+}
+
+func (p *path) socket(addr *net.UDPAddr) net.PacketConn {
+	link := simnet.LinkSettings{MTU: 1500}
+	return p.net.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{LatencyFunc: p.latency, Uplink: link, Downlink: link})
+}
+
+// connect returns a connection over the path, which ends with the test.
+func (p *path) connect(t testing.TB, client, server Config) (c, s *Conn) {
+	t.Helper()
+	clientSocket, serverSocket := p.socket(clientAddr), p.socket(serverAddr)
+	if err := p.net.Start(); err != nil {
+		t.Fatal(err)
+	}
+	server.TLS, client.TLS = serverTLS, clientTLS
+	ln, err := Listen(serverSocket, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, f := range []func() error{ln.Close, ln.Release, serverSocket.Close, p.net.Close} {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	accepted := make(chan *Conn, 1)
+	go func() {
+		s, err := ln.Accept(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		accepted <- s
+	}()
+	c, err = DialPacket(t.Context(), clientSocket, serverAddr, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = <-accepted
+	closeAtEnd(t, c, s)
+	return c, s
+}
