@@ -121,3 +121,25 @@ func (p *path) connect(t testing.TB, client, server Config) (c, s *Conn) {
 	closeAtEnd(t, c, s)
 	return c, s
 }
+
+// restart puts a server with the same certificate, and nothing else of the old one, at its address.
+func (p *path) restart(t testing.TB) {
+	t.Helper()
+	network := simnet.Simnet{Router: p} // of its own, because the other one has started
+	link := simnet.LinkSettings{MTU: 1500}
+	socket := network.NewEndpoint(serverAddr, simnet.NodeBiDiLinkSettings{LatencyFunc: p.latency, Uplink: link, Downlink: link})
+	if err := network.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := Listen(socket, Config{TLS: serverTLS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, f := range []func() error{ln.Close, ln.Release, socket.Close, network.Close} {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
