@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mycel-rpc/mycel/wire"
 )
 
 // A callContext is the context of a handler. It becomes a real context of package context only when somebody asks
@@ -14,7 +16,7 @@ type callContext struct {
 	base        context.Context // of the server; has values but does not end
 	deadline    time.Time       // zero if none
 	info        *CallInfo
-	metadata    Metadata
+	received    []wire.Pair // metadata of the caller
 	peer        *Peer
 	call        *serverCall // for response metadata
 	hasDeadline bool
@@ -63,7 +65,7 @@ type (
 func (c *callContext) Value(key any) any {
 	switch key {
 	case incomingMetadataKey{}:
-		return c.metadata
+		return Metadata{c.received}
 	case outgoingMetadataKey{}: // nothing that came in goes out by itself
 		return nil
 	case callInfoKey{}:

@@ -246,7 +246,15 @@ func (c *clientCall) message(b *wire.Buffer, msg any) error {
 	if err != nil {
 		return convert(c.ctx, err)
 	}
-	return decodeMessage(c.conn, c.info.Method, "response", c.info.spec.rsp, &ref, b.B[n:], msg, c.via.limit())
+	return c.decode(&ref, b.B[n:], msg)
+}
+
+func (c *clientCall) decode(ref *wire.SchemaRef, body []byte, msg any) error {
+	writer, err := c.conn.Schema(ref)
+	if err != nil {
+		return convert(c.ctx, err)
+	}
+	return decodeMessage(c.info.Method, "response", c.info.spec.rsp, writer, body, msg, c.via.limit())
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.
@@ -268,7 +276,7 @@ func (c *clientCall) response(b *wire.Buffer, msg any) (again bool, err error) {
 	if c.info.Kind == KindServerStream || c.info.Kind == KindBidi {
 		return false, io.EOF
 	}
-	err = decodeMessage(c.conn, c.info.Method, "response", c.info.spec.rsp, &r.Schema, b.B[n:], msg, c.via.limit())
+	err = c.decode(&r.Schema, b.B[n:], msg)
 	if err == nil {
 		c.end(io.EOF)
 	}

@@ -35,15 +35,12 @@ func checkSent(conn *streams.Conn, method, what string, size int) error {
 	return nil
 }
 
-// decodeMessage decodes a body that ref describes into msg.
-func decodeMessage(conn *streams.Conn, method, what string, c *codec.Codec, ref *wire.SchemaRef, body []byte, msg any, limit int) error {
+// decodeMessage decodes a body written in the schema writer, nil for self-describing CBOR, into msg.
+func decodeMessage(method, what string, c *codec.Codec, writer *schema.Schema, body []byte, msg any, limit int) error {
 	if len(body) > limit {
 		return Errorf(ResourceExhausted, "%s: %s of %d bytes exceeds the limit of %d (MaxMessageBytes)", method, what, len(body), limit)
 	}
-	writer, err := conn.Schema(ref)
-	if err != nil {
-		return Errorf(InvalidArgument, "%s: %s: %w", method, what, err)
-	}
+	var err error
 	own := c.Schema()
 	switch {
 	case writer == nil:

@@ -297,36 +297,38 @@ func receiveAll[T any](s Stream, yield func(*T, error) bool) {
 // prepared is a call that is about to be made.
 type prepared struct {
 	info    *CallInfo
-	options callOptions
+	options *callOptions // nil if there are none
 }
 
 // prepare applies the options of a call and its timeout.
 func prepare(ctx context.Context, sp *spec, opts []CallOption) (prepared, context.Context, context.CancelFunc) {
 	p := prepared{info: &sp.info}
-	timeout := sp.info.Timeout
 	if len(opts) > 0 {
+		p.options = new(callOptions)
 		for _, o := range opts {
-			o.applyCall(&p.options)
+			o.applyCall(p.options)
 		}
 		info := sp.info
 		if p.options.class != nil {
 			info.Class = *p.options.class
 		}
-		if t := p.options.timeout; t > 0 && (timeout == 0 || t < timeout) {
-			timeout = t
+		if t := p.options.timeout; t > 0 && (info.Timeout == 0 || t < info.Timeout) {
+			info.Timeout = t
 		}
-		info.Timeout = timeout
 		p.info = &info
 	}
-	if timeout == 0 {
+	if p.info.Timeout == 0 {
 		return p, ctx, func() {}
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, p.info.Timeout)
 	return p, ctx, cancel
 }
 
 // store hands the response metadata to whoever asked for it.
 func (p *prepared) store(s Stream) {
+	if p.options == nil {
+		return
+	}
 	if p.options.header != nil {
 		*p.options.header = s.Header()
 	}
@@ -336,7 +338,7 @@ func (p *prepared) store(s Stream) {
 }
 
 func open(ctx context.Context, c Caller, p prepared) (Stream, error) {
-	if !p.info.Class.Valid() || p.options.timeout < 0 {
+	if p.options != nil && (!p.info.Class.Valid() || p.options.timeout < 0) {
 		return nil, refusal(InvalidArgument, "%s: the class or the timeout of the call is not valid", p.info.Method)
 	}
 	return c.Open(ctx, p.info)

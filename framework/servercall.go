@@ -14,6 +14,7 @@ import (
 
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
+	"github.com/mycel-rpc/mycel/wire/schema"
 )
 
 // A dispatcher serves the incoming calls of one side.
@@ -27,29 +28,28 @@ type dispatcher struct {
 	draining   <-chan struct{} // closed when no new calls are served
 }
 
-// A serverCall is a Stream on the callee's side, the context of its handler, and the task that a gate runs.
+// A serverCall is a Stream on the callee's side, the context of its handler, and the task that a gate runs. There is
+// one for each call, so it is kept small.
 type serverCall struct {
 	callContext
-	d   *dispatcher
-	in  *streams.Incoming
-	m   *method
-	req wire.SchemaRef // of the first message
-	arg []byte         // the first message, part of in.Payload
-	out *wire.Buffer   // the response of a unary or client streaming call; head room, then the body
-	ref wire.SchemaRef // of out
+	d      *dispatcher
+	in     *streams.Incoming
+	m      *method
+	writer *schema.Schema // of the first message; nil for self-describing CBOR
+	arg    []byte         // the first message, part of in.Payload; nil once received, or if there is none
+	out    *wire.Buffer   // the response of a unary or client streaming call: the header of a success, then the body
 
-	first bool // the first message has been received, or there is none
+	extra atomic.Pointer[responseMetadata] // nil until the handler sets some, or streams
+}
 
-	hasMetadata atomic.Bool // the handler has set response metadata
-	send        struct {
+// responseMetadata is what a handler has set for its caller.
+type responseMetadata struct {
+	mu struct {
 		sync.Mutex
 		header, trailer Metadata
 		headerSent      bool
 	}
 }
-
-// headRoom is left in front of a response body for the header that is known only at the end.
-const headRoom = 64
 
 // serve takes one call: it finds the method and hands the call to a gate. It runs on the goroutine that reads the
 // connection.
@@ -79,9 +79,16 @@ func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
 		return
 	default:
 	}
-	c := &serverCall{d: d, in: in, m: m, req: h.Schema, arg: in.Payload.B[n:]}
-	c.first = len(c.arg) == 0
-	c.base, c.info, c.peer, c.call, c.metadata = d.base, &m.sp.info, peer, c, Metadata{h.Metadata}
+	writer, err := in.Conn().Schema(&h.Schema)
+	if err != nil {
+		d.turnAway(in, refusal(InvalidArgument, "%s: request: %w", m.sp.info.Method, err))
+		return
+	}
+	c := &serverCall{d: d, in: in, m: m, writer: writer}
+	if n < len(in.Payload.B) {
+		c.arg = in.Payload.B[n:]
+	}
+	c.base, c.info, c.peer, c.call, c.received = d.base, &m.sp.info, peer, c, h.Metadata
 	if h.Timeout > 0 {
 		c.deadline, c.hasDeadline = time.Now().Add(h.Timeout), true
 	}
@@ -174,44 +181,42 @@ func (c *serverCall) handle() (err error) {
 
 // respond ends the call. It takes ownership of c.out.
 func (c *serverCall) respond(st wire.Status) {
-	r := wire.Response{Status: st, Schema: c.ref}
-	if c.hasMetadata.Load() {
-		c.send.Lock()
-		r.Trailer = c.send.trailer.pairs
-		if !c.send.headerSent {
-			r.Headers = c.send.header.pairs
-		}
-		c.send.headerSent = true
-		c.send.Unlock()
-	}
 	b := c.out
 	c.out = nil
-	if b == nil {
-		r.Schema = wire.SchemaRef{}
-		b = wire.NewBuffer(512)
-		b.B = wire.AppendResponse(b.B, &r)
+	extra := c.extra.Load()
+	if b != nil && extra == nil {
 		c.in.Respond(b) // ownership of b passes to the connection
 		return
 	}
-	var room [headRoom]byte
-	head := wire.AppendResponse(room[:0], &r)
-	if len(head) <= headRoom {
-		start := headRoom - len(head)
-		copy(b.B[start:], head)
-		b.Skip(start)
-		c.in.Respond(b) // ownership of b passes to the connection
-		return
+	r, body := wire.Response{}, []byte(nil)
+	if b != nil {
+		n, err := wire.ParseResponse(b.B, &r)
+		if err != nil {
+			panic("framework: a response of ours does not parse: " + err.Error())
+		}
+		body = b.B[n:]
 	}
-	joined := wire.NewBuffer(len(head) + len(b.B) - headRoom)
-	joined.B = append(append(joined.B, head...), b.B[headRoom:]...)
+	r.Status = st
+	if extra != nil {
+		extra.mu.Lock()
+		r.Trailer = extra.mu.trailer.pairs
+		if !extra.mu.headerSent {
+			r.Headers = extra.mu.header.pairs
+		}
+		extra.mu.headerSent = true
+		extra.mu.Unlock()
+	}
+	whole := wire.NewBuffer(messageRoom + len(body))
+	whole.B = append(wire.AppendResponse(whole.B, &r), body...)
 	b.Release()
-	c.in.Respond(joined) // ownership of joined passes to the connection
+	c.in.Respond(whole) // ownership of whole passes to the connection
 }
 
 func (c *serverCall) Recv(msg any) error {
-	if !c.first {
-		c.first = true
-		return decodeMessage(c.in.Conn(), c.info.Method, "request", c.m.sp.req, &c.req, c.arg, msg, c.d.maxMessage)
+	if c.arg != nil {
+		arg := c.arg
+		c.arg = nil
+		return decodeMessage(c.info.Method, "request", c.m.sp.req, c.writer, arg, msg, c.d.maxMessage)
 	}
 	b, err := c.in.Recv()
 	if err == io.EOF {
@@ -223,9 +228,13 @@ func (c *serverCall) Recv(msg any) error {
 	defer b.Release()
 	ref, n, err := wire.ParseSchemaRef(b.B)
 	if err != nil {
-		return Errorf(InvalidArgument, "%s: %w", c.info.Method, err)
+		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
 	}
-	return decodeMessage(c.in.Conn(), c.info.Method, "request", c.m.sp.req, &ref, b.B[n:], msg, c.d.maxMessage)
+	writer, err := c.in.Conn().Schema(&ref)
+	if err != nil {
+		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
+	}
+	return decodeMessage(c.info.Method, "request", c.m.sp.req, writer, b.B[n:], msg, c.d.maxMessage)
 }
 
 func (c *serverCall) Send(msg any) error {
@@ -237,12 +246,12 @@ func (c *serverCall) Send(msg any) error {
 			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
 		}
 		b := sp.rspSize.buffer()
-		b.B = b.B[:headRoom]
+		b.B = wire.AppendResponse(b.B, &wire.Response{Schema: ref})
 		if err := c.appendResponse(b, &ref, msg); err != nil {
 			b.Release()
 			return err
 		}
-		c.out, c.ref = b, ref
+		c.out = b
 		return nil
 	}
 	if err := c.sendHeader(); err != nil {
@@ -270,20 +279,30 @@ func (c *serverCall) appendResponse(b *wire.Buffer, ref *wire.SchemaRef, msg any
 	return checkSent(c.in.Conn(), c.info.Method, "response", len(b.B)-head)
 }
 
+// metadata returns what the handler has set for its caller, to be added to.
+func (c *serverCall) metadata() *responseMetadata {
+	if extra := c.extra.Load(); extra != nil {
+		return extra
+	}
+	c.extra.CompareAndSwap(nil, new(responseMetadata))
+	return c.extra.Load()
+}
+
 // sendHeader sends the response metadata ahead of the first message, if there is any.
 func (c *serverCall) sendHeader() error {
-	c.send.Lock()
-	defer c.send.Unlock()
-	if c.send.headerSent {
+	extra := c.metadata()
+	extra.mu.Lock()
+	defer extra.mu.Unlock()
+	if extra.mu.headerSent {
 		return nil
 	}
-	c.send.headerSent = true
-	if c.send.header.Len() == 0 {
+	extra.mu.headerSent = true
+	if extra.mu.header.Len() == 0 {
 		return nil
 	}
-	b := wire.NewBuffer(wire.MetadataBytes(c.send.header.pairs))
+	b := wire.NewBuffer(wire.MetadataBytes(extra.mu.header.pairs))
 	defer b.Release()
-	b.B = wire.AppendMetadata(b.B, c.send.header.pairs)
+	b.B = wire.AppendMetadata(b.B, extra.mu.header.pairs)
 	return c.sendError(c.in.Send(c, wire.FrameHeaders, b.B))
 }
 
@@ -304,20 +323,20 @@ func (c *serverCall) Header() Metadata  { return Metadata{} }
 func (c *serverCall) Trailer() Metadata { return Metadata{} }
 
 func (c *serverCall) setHeader(key, value string) error {
-	c.send.Lock()
-	defer c.send.Unlock()
-	c.hasMetadata.Store(true)
-	if c.send.headerSent {
+	extra := c.metadata()
+	extra.mu.Lock()
+	defer extra.mu.Unlock()
+	if extra.mu.headerSent {
 		return Errorf(FailedPrecondition, "SetHeader: the first message has been sent")
 	}
-	return addChecked(&c.send.header, key, value)
+	return addChecked(&extra.mu.header, key, value)
 }
 
 func (c *serverCall) setTrailer(key, value string) error {
-	c.send.Lock()
-	defer c.send.Unlock()
-	c.hasMetadata.Store(true)
-	return addChecked(&c.send.trailer, key, value)
+	extra := c.metadata()
+	extra.mu.Lock()
+	defer extra.mu.Unlock()
+	return addChecked(&extra.mu.trailer, key, value)
 }
 
 // addChecked adds a pair unless the result could not be sent.

@@ -122,23 +122,23 @@ func (in *Incoming) Recv() (*wire.Buffer, error) {
 // does not take at once is sent by a goroutine of the connection.
 func (in *Incoming) Respond(payload *wire.Buffer) {
 	h := wire.FrameHead{Type: wire.FrameResponse, Call: in.id}
-	w := in.responseWriter(len(payload.Bytes()))
+	w := in.responseWriter(len(payload.B))
 	if in.own != nil {
 		in.own.stop() // from here on the writer notices a caller that gives up
 		h.Call = 0
 	} else {
 		in.lane.forget(in.id)
 	}
-	if w != nil && w.trySend(h, payload.Bytes()) {
+	if w != nil && w.trySend(h, payload.B) {
 		in.responded(payload)
 		return
 	}
 	started := in.conn.spawn(func() { // ends when the caller has taken the response, or the stream or connection ends
 		defer in.responded(payload)
 		if w != nil {
-			_ = w.send(in.conn.ctx, h, payload.Bytes()) // fails only when nobody waits any more
+			_ = w.send(in.conn.ctx, h, payload.B) // fails only when nobody waits any more
 		} else {
-			in.conn.respondElsewhere(in, h, payload.Bytes())
+			in.conn.respondElsewhere(in, h, payload.B)
 		}
 	})
 	if !started {
@@ -178,7 +178,7 @@ func (in *Incoming) responded(payload *wire.Buffer) {
 	stop := wire.ResetNone
 	if in.own != nil {
 		in.own.w.finish()
-		if code := wire.ResponseCode(payload.Bytes()); code != wire.OK {
+		if code := wire.ResponseCode(payload.B); code != wire.OK {
 			stop = wire.ResetFor(code) // a caller that still sends learns at once how the call ended
 		}
 	}

@@ -10,7 +10,6 @@ type Buffer struct {
 	// B is the content. It may be resliced and grown by append; it is valid until Release.
 	B []byte
 
-	skipped  int
 	shard    uint8 // of buffersOut
 	released bool
 }
@@ -68,7 +67,6 @@ func (b *Buffer) Release() {
 	}
 	b.released = true
 	buffersOut[b.shard].Add(-1)
-	b.skipped = 0
 	c := cap(b.B)
 	for i := len(bufferClasses) - 1; i >= 0; i-- {
 		if c < bufferClasses[i] {
@@ -91,9 +89,3 @@ func BuffersOut() int64 {
 	}
 	return n
 }
-
-// Skip takes the first n bytes of B out of what [Buffer.Bytes] returns: room that was left for a header.
-func (b *Buffer) Skip(n int) { b.skipped = n }
-
-// Bytes returns the content without what was skipped. It is valid until Release.
-func (b *Buffer) Bytes() []byte { return b.B[b.skipped:] }

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 )
@@ -23,9 +22,6 @@ func TestBufferCopies(t *testing.T) {
 	p[0] = 'X'
 	if string(b.B) != "content" {
 		t.Errorf("the copy changed with the original: %s", b.B)
-	}
-	if b.Skip(3); string(b.Bytes()) != "tent" {
-		t.Errorf("after Skip(3): %s", b.Bytes())
 	}
 }
 
@@ -60,41 +56,23 @@ func TestPooledBuffersFitTheirClass(t *testing.T) {
 	for _, size := range []int{1, 500, 600, 5000, 20 << 10, 50 << 10, 300 << 10} {
 		b := NewBuffer(16)
 		b.B = make([]byte, size)
-		b.Skip(1)
 		b.Release()
 	}
 	for range 100 {
 		for _, n := range []int{1, 600, 5000, 20 << 10, 50 << 10, 300 << 10} {
 			b := NewBuffer(n)
-			if cap(b.B) < n || cap(b.B) > max(16*n, 2*512) || len(b.Bytes()) != 0 {
-				t.Fatalf("NewBuffer(%d) came with %d bytes of %d", n, len(b.Bytes()), cap(b.B))
+			if cap(b.B) < n || cap(b.B) > max(16*n, 2*512) || len(b.B) != 0 {
+				t.Fatalf("NewBuffer(%d) came with %d bytes of %d", n, len(b.B), cap(b.B))
 			}
 			defer b.Release()
 		}
 	}
 }
 
-func FuzzBuffer(f *testing.F) {
-	f.Add([]byte("content"), 600, uint8(3))
-	f.Fuzz(func(t *testing.T, p []byte, n int, skip uint8) {
-		if n < 0 || n > 1<<20 {
-			return
-		}
-		b := NewBuffer(n)
-		defer b.Release()
-		b.B = append(b.B, p...)
-		k := min(int(skip), len(p))
-		if b.Skip(k); !bytes.Equal(b.Bytes(), p[k:]) {
-			t.Fatalf("got %x, want %x", b.Bytes(), p[k:])
-		}
-	})
-}
-
 func ExampleNewBuffer() {
 	b := NewBuffer(64)
 	defer b.Release()
-	b.B = append(b.B, "header, message"...)
-	b.Skip(8) // the room for a header that turned out not to be needed
-	fmt.Printf("%s\n", b.Bytes())
+	b.B = append(b.B, "message"...)
+	fmt.Printf("%s\n", b.B)
 	// Output: message
 }
