@@ -170,6 +170,8 @@ func (c *Client) conn(ctx context.Context, class Class) (*streams.Conn, error) {
 
 func (c *Client) limit() int { return c.maxMessage }
 
+func (c *Client) plain() bool { return len(c.cfg.Interceptors) == 0 }
+
 // Close ends every connection at once; calls in progress fail. It returns when the handlers that the client serves
 // have returned, or with an error when some have not after five seconds. It is idempotent.
 func (c *Client) Close() error {

@@ -13,7 +13,8 @@ import (
 // connector finds the connection that a call takes.
 type connector interface {
 	conn(ctx context.Context, class Class) (*streams.Conn, error)
-	limit() int // MaxMessageBytes of this side
+	limit() int  // MaxMessageBytes of this side
+	plain() bool // there are no interceptors, so that nobody but a typed call sees its stream
 }
 
 // maxAttempts is how often a call is started that surely has not reached a handler.
@@ -30,12 +31,24 @@ type clientCall struct {
 	call     *streams.Call // nil until the request has been sent; replaced under mu by another attempt
 	request  any           // of a call with one request, until something has been received: to try again
 	attempts int
+	pooled   bool // finishUnary may reuse it
 
 	mu struct {
 		sync.Mutex
 		header, trailer Metadata
 		status          error // how the call ended; io.EOF for well; nil while it has not
 		closed          bool
+	}
+}
+
+var unaryCalls = sync.Pool{New: func() any { return new(clientCall) }}
+
+// finishUnary closes the stream of a unary call, which nobody uses any more.
+func finishUnary(s Stream) {
+	s.Close(nil)
+	if c, ok := s.(*clientCall); ok && c.pooled {
+		*c = clientCall{}
+		unaryCalls.Put(c)
 	}
 }
 
@@ -50,7 +63,14 @@ func openCall(ctx context.Context, info *CallInfo, via connector) (Stream, error
 			return nil, notStarted(ctx, err)
 		}
 	}
-	c := &clientCall{ctx: ctx, info: info, via: via, md: md.pairs}
+	var c *clientCall
+	if info.Kind == KindUnary && via.plain() {
+		c = unaryCalls.Get().(*clientCall)
+		c.pooled = true
+	} else {
+		c = new(clientCall)
+	}
+	c.ctx, c.info, c.via, c.md = ctx, info, via, md.pairs
 	if info.Kind == KindClientStream || info.Kind == KindBidi {
 		if err := c.start(nil); err != nil {
 			return nil, err

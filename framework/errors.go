@@ -188,7 +188,8 @@ func convert(ctx context.Context, err error) error {
 	// An ended context explains whatever else went wrong. ctx.Err never changes once it is set; before, a peer
 	// that noticed the deadline first is not a cancellation: the time of the caller decides.
 	ended := ctx.Err()
-	if ended == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+	_, dial := errors.AsType[*pool.DialError](err) // has a context of its own
+	if ended == nil && !dial && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		ended = context.Canceled
 		if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 			ended = context.DeadlineExceeded

@@ -351,7 +351,7 @@ func callOnce(ctx context.Context, c Caller, sp *spec, req, rsp any, opts []Call
 	if err != nil {
 		return err
 	}
-	defer s.Close(nil)
+	defer finishUnary(s)
 	if err := sendOnly(s, req); err != nil {
 		return err
 	}

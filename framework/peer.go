@@ -11,16 +11,17 @@ import (
 // A Peer is the other side of a connection as a [Caller]: calls to it run on the methods that the peer serves, over the
 // connections that the peer has opened.
 type Peer struct {
-	own     *streams.Conn // the connection that this peer was met on
-	limits  int           // MaxMessageBytes of this side
-	open    ClientFunc    // behind the interceptors
-	session *session      // nil until the peer's hello is there; guarded by mu
-	mu      sync.Mutex
+	own         *streams.Conn // the connection that this peer was met on
+	limits      int           // MaxMessageBytes of this side
+	open        ClientFunc    // behind the interceptors
+	intercepted int           // number of interceptors
+	session     *session      // nil until the peer's hello is there; guarded by mu
+	mu          sync.Mutex
 }
 
 // newPeer makes the peer of a connection. wrap are the interceptors of calls to it.
 func newPeer(conn *streams.Conn, maxMessage int, wrap []ClientInterceptor) *Peer {
-	p := &Peer{own: conn, limits: maxMessage}
+	p := &Peer{own: conn, limits: maxMessage, intercepted: len(wrap)}
 	p.open = chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, p) }, wrap)
 	return p
 }
@@ -42,6 +43,8 @@ func (p *Peer) Address() string { return p.own.RemoteAddr().String() }
 func (p *Peer) Done() <-chan struct{} { return p.own.Done() }
 
 func (p *Peer) limit() int { return p.limits }
+
+func (p *Peer) plain() bool { return p.intercepted == 0 }
 
 // conn returns a connection of the peer for a call of the class: one of the right role if the peer has it open, any other
 // one else, for only the side that dialed can open more.
