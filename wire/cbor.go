@@ -1,43 +1,14 @@
 package wire
 
 import (
-	"encoding/binary"
+	"errors"
 	"unicode/utf8"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
-// cbor.go has the few items of CBOR (RFC 8949) that envelopes are made of. Heads are always in their shortest
+// cbor.go reads the few items of CBOR (RFC 8949) that envelopes are made of. Heads are always in their shortest
 // form, lengths always definite; other forms are refused, so that every envelope has one encoding.
-
-const (
-	cborUint  = 0 << 5
-	cborBytes = 2 << 5
-	cborText  = 3 << 5
-	cborArray = 4 << 5
-)
-
-func appendHead(b []byte, major byte, n uint64) []byte {
-	switch {
-	case n < 24:
-		return append(b, major|byte(n))
-	case n < 1<<8:
-		return append(b, major|24, byte(n))
-	case n < 1<<16:
-		return append(b, major|25, byte(n>>8), byte(n))
-	case n < 1<<32:
-		return binary.BigEndian.AppendUint32(append(b, major|26), uint32(n))
-	}
-	return binary.BigEndian.AppendUint64(append(b, major|27), n)
-}
-
-func appendUint(b []byte, n uint64) []byte { return appendHead(b, cborUint, n) }
-
-func appendText(b []byte, s string) []byte {
-	return append(appendHead(b, cborText, uint64(len(s))), s...)
-}
-
-func appendBytes[T []byte | string](b []byte, s T) []byte {
-	return append(appendHead(b, cborBytes, uint64(len(s))), s...)
-}
 
 // A cursor reads items from the start of b. After the first failure err is set and everything returns zero;
 // what names the envelope in the error.
@@ -63,14 +34,14 @@ func (c *cursor) major() byte {
 	if !c.more() {
 		return 0xff
 	}
-	return c.b[c.i] & 0xe0
+	return c.b[c.i] >> 5
 }
 
 func (c *cursor) head(major byte, want string) uint64 {
 	if c.i < len(c.b) {
-		if h := c.b[c.i]; h&0xe0 == major && h&31 < 24 {
+		if n := c.b[c.i] - major<<5; n < 24 {
 			c.i++
-			return uint64(h & 31)
+			return uint64(n)
 		}
 	}
 	return c.headSlow(major, want)
@@ -80,50 +51,30 @@ func (c *cursor) headSlow(major byte, want string) uint64 {
 	if c.err != nil {
 		return 0
 	}
-	if c.i >= len(c.b) {
+	h, size, err := item.ParseHead(c.b[c.i:])
+	switch {
+	case c.i >= len(c.b):
 		c.fail("ends where " + want + " is expected")
-		return 0
-	}
-	h, rest := c.b[c.i], c.b[c.i+1:]
-	if h&0xe0 != major {
+	case c.b[c.i]>>5 != major:
 		c.fail("has another type where " + want + " is expected")
-		return 0
-	}
-	var n, least uint64
-	var size int
-	switch h & 31 {
-	case 24:
-		size, least = 1, 24
-	case 25:
-		size, least = 2, 1<<8
-	case 26:
-		size, least = 4, 1<<16
-	case 27:
-		size, least = 8, 1<<32
-	default:
+	case errors.Is(err, item.ErrReserved):
 		c.fail("has an indefinite or reserved length")
-		return 0
-	}
-	if len(rest) < size {
+	case err != nil:
 		c.fail("ends inside " + want)
-		return 0
-	}
-	for _, x := range rest[:size] {
-		n = n<<8 | uint64(x)
-	}
-	if n < least {
+	case !h.Shortest:
 		c.fail("has a length or number that is not in its shortest form")
-		return 0
+	default:
+		c.i += size
+		return h.N
 	}
-	c.i += 1 + size
-	return n
+	return 0
 }
 
-func (c *cursor) uint(want string) uint64 { return c.head(cborUint, want) }
+func (c *cursor) uint(want string) uint64 { return c.head(item.Uint, want) }
 
 // uintMax reads a number and refuses one above limit.
 func (c *cursor) uintMax(want string, limit uint64) uint64 {
-	n := c.head(cborUint, want)
+	n := c.head(item.Uint, want)
 	if n > limit {
 		c.fail(want + " is out of range")
 		return 0
@@ -133,7 +84,7 @@ func (c *cursor) uintMax(want string, limit uint64) uint64 {
 
 // count reads the head of an array and refuses more elements than bytes remain or than limit allows.
 func (c *cursor) count(want string, limit int) int {
-	n := c.head(cborArray, want)
+	n := c.head(item.Array, want)
 	if c.err != nil {
 		return 0
 	}
@@ -166,7 +117,7 @@ func (c *cursor) string(major byte, want string, limit int) []byte {
 	}
 	s := c.b[c.i : c.i+int(n)]
 	c.i += int(n)
-	if major == cborText && !utf8.Valid(s) {
+	if major == item.Text && !utf8.Valid(s) {
 		c.fail(want + " is not valid UTF-8")
 		return nil
 	}
@@ -180,12 +131,12 @@ func (c *cursor) skip(depth int) {
 		c.fail("ends where an item is expected")
 		return
 	}
-	switch h := c.b[c.i]; h & 0xe0 {
-	case cborUint, 1 << 5:
-		c.head(h&0xe0, "a number")
-	case cborBytes, cborText:
-		c.string(h&0xe0, "a string", len(c.b))
-	case cborArray:
+	switch major := c.major(); major {
+	case item.Uint, item.Nint:
+		c.head(major, "a number")
+	case item.Bytes, item.Text:
+		c.string(major, "a string", len(c.b))
+	case item.Array:
 		if depth >= 4 {
 			c.fail("nests too deeply")
 			return
@@ -193,8 +144,8 @@ func (c *cursor) skip(depth int) {
 		for range c.count("an array", len(c.b)) {
 			c.skip(depth + 1)
 		}
-	case 7 << 5:
-		if h&31 >= 20 && h&31 <= 23 {
+	case item.Simple:
+		if low := c.b[c.i] & 31; low >= 20 && low <= 23 {
 			c.i++
 			return
 		}

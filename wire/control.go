@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"time"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
+)
 
 // ProtocolVersion is the version of this specification that a hello announces. Peers speak the lower of the two.
 const ProtocolVersion = 1
@@ -37,18 +41,18 @@ type Hello struct {
 
 // AppendHello appends the payload of a hello frame to dst.
 func AppendHello(dst []byte, h *Hello) []byte {
-	dst = appendUint(append(dst, cborArray|7), h.Version)
-	dst = appendText(dst, CutText(h.Software, maxSoftware))
-	dst = appendUint(dst, uint64(h.Role))
-	dst = appendBytes(dst, h.Session[:])
-	dst = appendUint(dst, h.MaxMessageBytes)
-	dst = appendHead(dst, cborArray, uint64(len(h.Methods)))
+	dst = item.AppendUint(item.AppendHead(dst, item.Array, 7), h.Version)
+	dst = item.AppendText(dst, CutText(h.Software, maxSoftware))
+	dst = item.AppendUint(dst, uint64(h.Role))
+	dst = item.AppendBytes(dst, h.Session[:])
+	dst = item.AppendUint(dst, h.MaxMessageBytes)
+	dst = item.AppendHead(dst, item.Array, uint64(len(h.Methods)))
 	for _, m := range h.Methods {
-		dst = appendText(dst, m)
+		dst = item.AppendText(dst, m)
 	}
-	dst = appendHead(dst, cborArray, uint64(len(h.Schemas)))
+	dst = item.AppendHead(dst, item.Array, uint64(len(h.Schemas)))
 	for i := range h.Schemas {
-		dst = appendBytes(dst, h.Schemas[i][:])
+		dst = item.AppendBytes(dst, h.Schemas[i][:])
 	}
 	return dst
 }
@@ -65,20 +69,20 @@ func ParseHello(b []byte) (h *Hello, err error) {
 	if h.Version = c.uint("version"); c.err == nil && h.Version == 0 {
 		c.fail("has version 0")
 	}
-	h.Software = string(c.string(cborText, "software", maxSoftware))
+	h.Software = string(c.string(item.Text, "software", maxSoftware))
 	h.Role = Role(c.uintMax("role", uint64(RoleBulk)))
-	if s := c.string(cborBytes, "session", len(h.Session)); c.err == nil && copy(h.Session[:], s) != len(h.Session) {
+	if s := c.string(item.Bytes, "session", len(h.Session)); c.err == nil && copy(h.Session[:], s) != len(h.Session) {
 		c.fail("has a session name that is not 16 bytes long")
 	}
 	h.MaxMessageBytes = c.uint("message limit")
 	for range c.count("methods", MaxHelloMethods) {
-		h.Methods = append(h.Methods, string(c.string(cborText, "method name", MaxMethodBytes)))
+		h.Methods = append(h.Methods, string(c.string(item.Text, "method name", MaxMethodBytes)))
 		if c.err != nil {
 			break
 		}
 	}
 	for range c.count("schemas", MaxHelloSchemas) {
-		id := c.string(cborBytes, "schema ID", 16)
+		id := c.string(item.Bytes, "schema ID", 16)
 		if len(id) != 16 {
 			c.fail("has a schema ID that is not 16 bytes long")
 			break
@@ -105,8 +109,8 @@ func AppendSchemaAnswer(dst []byte, a SchemaAnswer) []byte {
 	if a.Refused {
 		refused = 1
 	}
-	dst = append(appendUint(append(dst, cborArray|3), a.Num), refused)
-	return appendText(dst, CutText(a.Reason, MaxMessageText))
+	dst = append(item.AppendUint(item.AppendHead(dst, item.Array, 3), a.Num), refused)
+	return item.AppendText(dst, CutText(a.Reason, MaxMessageText))
 }
 
 // ParseSchemaAnswer parses the payload of a schema frame, which b must hold exactly.
@@ -118,7 +122,7 @@ func ParseSchemaAnswer(b []byte) (a SchemaAnswer, err error) {
 	}
 	a.Num = c.uint("schema number")
 	a.Refused = c.uintMax("refused flag", 1) == 1
-	a.Reason = string(c.string(cborText, "reason", MaxMessageText))
+	a.Reason = string(c.string(item.Text, "reason", MaxMessageText))
 	c.rest(3, count)
 	return a, c.finish()
 }
@@ -134,7 +138,7 @@ type Credit struct {
 
 // AppendCredit appends the payload of a credit frame to dst.
 func AppendCredit(dst []byte, r Credit) []byte {
-	return appendUint(appendUint(append(dst, cborArray|2), r.Stream), r.Limit)
+	return item.AppendUint(item.AppendUint(item.AppendHead(dst, item.Array, 2), r.Stream), r.Limit)
 }
 
 // ParseCredit parses the payload of a credit frame, which b must hold exactly.
@@ -162,7 +166,7 @@ type Ping struct {
 // AppendPing appends the payload of a ping or pong frame to dst.
 func AppendPing(dst []byte, p Ping) []byte {
 	var pad [pingPadding]byte
-	return appendBytes(appendUint(appendUint(append(dst, cborArray|3), p.Nonce), p.Load), pad[:])
+	return item.AppendBytes(item.AppendUint(item.AppendUint(item.AppendHead(dst, item.Array, 3), p.Nonce), p.Load), pad[:])
 }
 
 // ParsePing parses the payload of a ping or pong frame, which b must hold exactly.
@@ -173,7 +177,7 @@ func ParsePing(b []byte) (p Ping, err error) {
 		c.fail("has fewer than three elements")
 	}
 	p.Nonce, p.Load = c.uint("nonce"), c.uint("load")
-	c.string(cborBytes, "padding", 2*pingPadding)
+	c.string(item.Bytes, "padding", 2*pingPadding)
 	c.rest(3, count)
 	return p, c.finish()
 }
@@ -186,8 +190,8 @@ type GoAway struct {
 
 // AppendGoAway appends the payload of a goaway frame to dst.
 func AppendGoAway(dst []byte, g GoAway) []byte {
-	dst = appendText(append(dst, cborArray|2), CutText(g.Text, MaxMessageText))
-	return appendUint(dst, uint64(max(g.Grace, 0)/time.Millisecond))
+	dst = item.AppendText(item.AppendHead(dst, item.Array, 2), CutText(g.Text, MaxMessageText))
+	return item.AppendUint(dst, uint64(max(g.Grace, 0)/time.Millisecond))
 }
 
 // ParseGoAway parses the payload of a goaway frame, which b must hold exactly.
@@ -197,7 +201,7 @@ func ParseGoAway(b []byte) (g GoAway, err error) {
 	if c.err == nil && count < 2 {
 		c.fail("has fewer than two elements")
 	}
-	g.Text = string(c.string(cborText, "text", MaxMessageText))
+	g.Text = string(c.string(item.Text, "text", MaxMessageText))
 	g.Grace = time.Duration(c.uintMax("grace", uint64(1<<63-1)/uint64(time.Millisecond))) * time.Millisecond
 	c.rest(2, count)
 	return g, c.finish()
@@ -205,7 +209,7 @@ func ParseGoAway(b []byte) (g GoAway, err error) {
 
 // AppendDrained appends the payload of a drained frame to dst: the sender has the results of all its calls and
 // starts no more.
-func AppendDrained(dst []byte) []byte { return append(dst, cborArray) }
+func AppendDrained(dst []byte) []byte { return item.AppendHead(dst, item.Array, 0) }
 
 // ParseDrained checks the payload of a drained frame, which b must hold exactly.
 func ParseDrained(b []byte) error {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // SchemaRef names the schema that a message body is written in; see "Schemas" in the package documentation.
@@ -33,15 +35,15 @@ const (
 // AppendSchemaRef appends the reference that stands before every message body.
 func AppendSchemaRef(dst []byte, r *SchemaRef) []byte {
 	if !r.Inline() {
-		return appendUint(dst, r.Num)
+		return item.AppendUint(dst, r.Num)
 	}
-	dst = appendUint(append(dst, cborArray|3), r.Num)
-	dst = appendBytes(dst, r.ID[:])
-	return appendBytes(dst, r.Canonical)
+	dst = item.AppendUint(item.AppendHead(dst, item.Array, 3), r.Num)
+	dst = item.AppendBytes(dst, r.ID[:])
+	return item.AppendBytes(dst, r.Canonical)
 }
 
 func (c *cursor) schemaRef() (r SchemaRef) {
-	if c.major() != cborArray {
+	if c.major() != item.Array {
 		r.Num = c.uint("schema number")
 		return r
 	}
@@ -50,12 +52,12 @@ func (c *cursor) schemaRef() (r SchemaRef) {
 		return r
 	}
 	r.Num = c.uint("schema number")
-	if id := c.string(cborBytes, "schema ID", 16); len(id) == 16 {
+	if id := c.string(item.Bytes, "schema ID", 16); len(id) == 16 {
 		copy(r.ID[:], id)
 	} else {
 		c.fail("schema ID is not 16 bytes long")
 	}
-	r.Canonical = c.string(cborBytes, "schema", MaxSchemaBytes)
+	r.Canonical = c.string(item.Bytes, "schema", MaxSchemaBytes)
 	if c.err == nil && (r.Num&1 == 0 || len(r.Canonical) == 0) {
 		c.fail("schema definition without a definition number or content")
 	}
@@ -83,17 +85,17 @@ type Request struct {
 // AppendRequest appends the header to dst. Timeout is sent in whole microseconds, rounded up; 0 means none, and one that
 // has passed is sent as the shortest.
 func AppendRequest(dst []byte, r *Request) []byte {
-	n := byte(3)
+	n := uint64(3)
 	if len(r.Metadata) > 0 {
 		n = 4
 	}
-	dst = append(dst, cborArray|n)
+	dst = item.AppendHead(dst, item.Array, n)
 	if r.MethodNum > 0 {
-		dst = appendUint(dst, r.MethodNum)
+		dst = item.AppendUint(dst, r.MethodNum)
 	} else {
-		dst = append(appendHead(dst, cborText, uint64(len(r.Name))), r.Name...)
+		dst = item.AppendText(dst, r.Name)
 	}
-	dst = appendUint(dst, micros(r.Timeout))
+	dst = item.AppendUint(dst, micros(r.Timeout))
 	dst = AppendSchemaRef(dst, &r.Schema)
 	if n == 4 {
 		dst = AppendMetadata(dst, r.Metadata)
@@ -124,8 +126,8 @@ func ParseRequest(b []byte, r *Request) (n int, err error) {
 	if c.err == nil && count < 3 {
 		c.fail("has fewer than three elements")
 	}
-	if c.major() == cborText {
-		r.Name = c.string(cborText, "method name", MaxMethodBytes)
+	if c.major() == item.Text {
+		r.Name = c.string(item.Text, "method name", MaxMethodBytes)
 		if c.err == nil && len(r.Name) == 0 {
 			c.fail("has an empty method name")
 		}
@@ -167,7 +169,7 @@ func ResponseCode(b []byte) Code { return Code(b[1]) }
 
 // AppendResponse appends the header to dst.
 func AppendResponse(dst []byte, r *Response) []byte {
-	n := 2
+	n := uint64(2)
 	switch {
 	case len(r.Trailer) > 0:
 		n = 7
@@ -180,15 +182,15 @@ func AppendResponse(dst []byte, r *Response) []byte {
 	case r.Status.Message != "":
 		n = 3
 	}
-	dst = append(dst, cborArray|byte(n), byte(r.Status.Code))
+	dst = append(item.AppendHead(dst, item.Array, n), byte(r.Status.Code))
 	dst = AppendSchemaRef(dst, &r.Schema)
 	if n > 2 {
-		dst = appendText(dst, r.Status.Message)
+		dst = item.AppendText(dst, r.Status.Message)
 	}
 	if n > 3 {
-		dst = appendHead(dst, cborArray, uint64(2*len(r.Status.Details)))
+		dst = item.AppendHead(dst, item.Array, uint64(2*len(r.Status.Details)))
 		for _, d := range r.Status.Details {
-			dst = appendBytes(appendText(dst, d.Name), d.Data)
+			dst = item.AppendBytes(item.AppendText(dst, d.Name), d.Data)
 		}
 	}
 	if n > 4 {
@@ -219,7 +221,7 @@ func ParseResponse(b []byte, r *Response) (n int, err error) {
 	r.Status.Code = Code(c.uintMax("status code", uint64(maxCode)))
 	r.Schema = c.schemaRef()
 	if count > 2 {
-		r.Status.Message = string(c.string(cborText, "status text", MaxMessageText))
+		r.Status.Message = string(c.string(item.Text, "status text", MaxMessageText))
 	}
 	if count > 3 {
 		details := c.count("details", 2*MaxDetails)
@@ -227,8 +229,8 @@ func ParseResponse(b []byte, r *Response) (n int, err error) {
 			c.fail("has a detail without content")
 		}
 		for range details / 2 {
-			d := Detail{Name: string(c.string(cborText, "detail name", MaxMethodBytes))}
-			d.Data = append(d.Data, c.string(cborBytes, "detail", MaxDetailBytes)...)
+			d := Detail{Name: string(c.string(item.Text, "detail name", MaxMethodBytes))}
+			d.Data = append(d.Data, c.string(item.Bytes, "detail", MaxDetailBytes)...)
 			if c.err != nil {
 				break
 			}
@@ -256,7 +258,7 @@ type Cancel struct {
 
 // AppendCancel appends the payload to dst. A text longer than [MaxMessageText] is cut.
 func AppendCancel(dst []byte, r Cancel) []byte {
-	return appendText(append(dst, cborArray|2, byte(r.Code)), CutText(r.Text, MaxMessageText))
+	return item.AppendText(append(item.AppendHead(dst, item.Array, 2), byte(r.Code)), CutText(r.Text, MaxMessageText))
 }
 
 // ParseCancel parses the payload of a cancel frame, which b must hold exactly.
@@ -267,7 +269,7 @@ func ParseCancel(b []byte) (r Cancel, err error) {
 		c.fail("has fewer than two elements")
 	}
 	r.Code = Code(c.uintMax("status code", uint64(maxCode)))
-	r.Text = string(c.string(cborText, "text", MaxMessageText))
+	r.Text = string(c.string(item.Text, "text", MaxMessageText))
 	c.rest(2, count)
 	return r, c.finish()
 }

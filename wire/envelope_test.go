@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 func TestEnvelopesRoundTrip(t *testing.T) {
@@ -51,12 +53,16 @@ func TestEveryCutOfAnEnvelopeIsRefused(t *testing.T) {
 func TestOtherHeadsAreRefused(t *testing.T) {
 	for _, s := range samples() {
 		for _, at := range heads(t, s.bytes) {
-			major, n, size := headAt(s.bytes[at:])
+			h, size, err := item.ParseHead(s.bytes[at:])
+			if err != nil {
+				t.Fatalf("%s: head at %d of %x: %v", s.name, at, s.bytes, err)
+			}
+			major := h.Major << 5
 			others := [][]byte{{major | 28}, {major | 31}, {0xc0 | 1}, {0xa0}, {0xf8, 0}, {0xf9, 0, 0}}
 			for info, width := range []int{1, 2, 4, 8} {
 				if 1+width > size {
 					var full [8]byte
-					binary.BigEndian.PutUint64(full[:], n)
+					binary.BigEndian.PutUint64(full[:], h.N)
 					others = append(others, append([]byte{major | 24 + byte(info)}, full[8-width:]...))
 				}
 			}
@@ -81,7 +87,7 @@ func TestLaterElementsAreIgnored(t *testing.T) {
 			more int
 			ok   bool
 		}{{1, true}, {maxEnvelopeTail, true}, {maxEnvelopeTail + 1, false}} {
-			b := appendHead(nil, cborArray, uint64(s.known+c.more))
+			b := item.AppendHead(nil, item.Array, uint64(s.known+c.more))
 			b = append(append(b, s.bytes[1:]...), bytes.Repeat(later, c.more)...)
 			v, n, err := s.parse(b)
 			if c.ok && (err != nil || n != len(b) || !reflect.DeepEqual(v, s.value)) {
@@ -156,7 +162,7 @@ func TestEnvelopesRefused(t *testing.T) {
 		{"a request with method number 0", []byte{0x83, 0, 0, 0}, parseRequest},
 		{"a request with a method name that is not UTF-8", []byte{0x83, 0x61, 0xff, 0, 0}, parseRequest},
 		{"a request with two elements", []byte{0x82, 1, 0}, parseRequest},
-		{"a request whose timeout overflows", append(appendUint([]byte{0x83, 1}, math.MaxInt64/1000+1), 0), parseRequest},
+		{"a request whose timeout overflows", append(item.AppendUint([]byte{0x83, 1}, math.MaxInt64/1000+1), 0), parseRequest},
 		{"a response with a code that does not exist", []byte{0x82, byte(maxCode) + 1, 0}, parseResponse},
 		{"a response with one element", []byte{0x81, 0}, parseResponse},
 		{"a response with a detail without content", []byte{0x84, 0, 0, 0x60, 0x81, 0x61, 'd'}, parseResponse},
@@ -170,7 +176,7 @@ func TestEnvelopesRefused(t *testing.T) {
 		{"a hello with a method name that is not UTF-8", hello(func(h *Hello) { h.Methods = []string{"\xff"} }), exactly(parseHello)},
 		{"a cancellation with a code that does not exist", AppendCancel(nil, Cancel{Code: 17}), exactly(ParseCancel)},
 		{"a schema answer that is half refused", []byte{0x83, 1, 2, 0x60}, exactly(ParseSchemaAnswer)},
-		{"a grace that overflows", appendUint([]byte{0x82, 0x60}, math.MaxUint64), exactly(ParseGoAway)},
+		{"a grace that overflows", item.AppendUint([]byte{0x82, 0x60}, math.MaxUint64), exactly(ParseGoAway)},
 	} {
 		if _, _, err := c.f(c.b); !isFormat(err) {
 			t.Errorf("%s: got error %v, want a FormatError", c.name, err)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // fuzzEnvelope checks what holds for every envelope: accepted input is well-formed CBOR of the length reported, what it
@@ -41,9 +43,9 @@ func fuzzEnvelope[T any](f *testing.F, kind string, parse func([]byte) (any, int
 
 // hasMore reports whether the array b has more elements than the array again.
 func hasMore(b, again []byte) bool {
-	major, n, _ := headAt(b)
-	_, m, _ := headAt(again)
-	return major == cborArray && n > m
+	h, _, err := item.ParseHead(b)
+	was, _, errAgain := item.ParseHead(again)
+	return err == nil && errAgain == nil && h.Major == item.Array && h.N > was.N
 }
 
 func FuzzRequest(f *testing.F) {

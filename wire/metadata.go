@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/mycel-rpc/mycel/wire/internal/item"
+
 // Bounds of metadata. They are part of the protocol.
 const (
 	// MaxMetadataBytes bounds the encoding of all metadata of one call in one direction.
@@ -34,9 +36,9 @@ func ValidMetadataKey[T []byte | string](key T) bool {
 
 // MetadataBytes returns the length in bytes of what [AppendMetadata] would append.
 func MetadataBytes(md []Pair) int {
-	n := headBytes(2 * len(md))
+	n := item.HeadBytes(uint64(2 * len(md)))
 	for _, p := range md {
-		n += headBytes(len(p.Key)) + len(p.Key) + headBytes(len(p.Value)) + len(p.Value)
+		n += item.HeadBytes(uint64(len(p.Key))) + len(p.Key) + item.HeadBytes(uint64(len(p.Value))) + len(p.Value)
 	}
 	return n
 }
@@ -44,10 +46,10 @@ func MetadataBytes(md []Pair) int {
 // AppendMetadata appends md to dst as a CBOR array of alternating keys (text) and values (byte strings) and
 // returns the extended slice. It borrows md until it returns. The caller has checked keys and bounds.
 func AppendMetadata(dst []byte, md []Pair) []byte {
-	dst = appendHead(dst, cborArray, uint64(2*len(md)))
+	dst = item.AppendHead(dst, item.Array, uint64(2*len(md)))
 	for _, p := range md {
-		dst = appendText(dst, p.Key)
-		dst = appendBytes(dst, p.Value)
+		dst = item.AppendText(dst, p.Key)
+		dst = item.AppendBytes(dst, p.Value)
 	}
 	return dst
 }
@@ -65,10 +67,10 @@ func ParseMetadata(b []byte) (md []Pair, n int, err error) {
 	}
 	body := c // for the second pass
 	for range count / 2 {
-		if key := c.string(cborText, "key", MaxMetadataKeyBytes); c.err == nil && !ValidMetadataKey(key) {
+		if key := c.string(item.Text, "key", MaxMetadataKeyBytes); c.err == nil && !ValidMetadataKey(key) {
 			c.fail("has an invalid key")
 		}
-		c.string(cborBytes, "value", MaxMetadataBytes)
+		c.string(item.Bytes, "value", MaxMetadataBytes)
 		if c.err != nil {
 			break
 		}
@@ -85,23 +87,10 @@ func ParseMetadata(b []byte) (md []Pair, n int, err error) {
 	text, base := string(c.b[body.i:c.i]), body.i
 	md = make([]Pair, count/2)
 	for i := range md {
-		n := len(body.string(cborText, "", MaxMetadataKeyBytes))
+		n := len(body.string(item.Text, "", MaxMetadataKeyBytes))
 		md[i].Key = text[body.i-base-n : body.i-base]
-		n = len(body.string(cborBytes, "", MaxMetadataBytes))
+		n = len(body.string(item.Bytes, "", MaxMetadataBytes))
 		md[i].Value = text[body.i-base-n : body.i-base]
 	}
 	return md, c.i, nil
-}
-
-// headBytes returns the length of the head of a CBOR item with count or length n.
-func headBytes(n int) int {
-	switch {
-	case n < 24:
-		return 1
-	case n < 1<<8:
-		return 2
-	case n < 1<<16:
-		return 3
-	}
-	return 5
 }

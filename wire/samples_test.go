@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // A sample is one envelope as this package encodes it, and how it is read back.
@@ -130,30 +132,21 @@ func seed(f *testing.F, kind string) {
 	}
 }
 
-// heads returns where the heads of all items in b begin: an independent reading of RFC 8949, section 3.
+// heads returns where the heads of all items in b begin.
 func heads(t testing.TB, b []byte) (at []int) {
 	t.Helper()
 	for i := 0; i < len(b); {
 		at = append(at, i)
-		major, n, size := headAt(b[i:])
-		if i += size; major == cborBytes || major == cborText {
-			i += int(n)
+		h, size, err := item.ParseHead(b[i:])
+		if err != nil {
+			t.Fatalf("head at %d of %x: %v", i, b, err)
+		}
+		if i += size; h.Major == item.Bytes || h.Major == item.Text {
+			i += int(h.N)
 		}
 		if i > len(b) {
 			t.Fatalf("item at %d of %x ends after the envelope", at[len(at)-1], b)
 		}
 	}
 	return at
-}
-
-// headAt reads one head: its major type, number and size.
-func headAt(b []byte) (major byte, n uint64, size int) {
-	major, info := b[0]&0xe0, b[0]&31
-	if info < 24 {
-		return major, uint64(info), 1
-	}
-	for _, x := range b[1 : 1+1<<(info-24)] {
-		n = n<<8 | uint64(x)
-	}
-	return major, n, 1 + 1<<(info-24)
 }

@@ -3,6 +3,8 @@ package codec
 import (
 	"bytes"
 	"math"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // The values that an any holds most of the time are encoded and decoded here, in the same bytes and to the same values
@@ -16,11 +18,11 @@ func (e *encoder) generic(b []byte, v any) []byte {
 	case bool:
 		return appendBool(b, v)
 	case string:
-		return appendText(b, v)
+		return item.AppendText(b, v)
 	case int:
-		return appendInt(b, int64(v))
+		return item.AppendInt(b, int64(v))
 	case int64:
-		return appendInt(b, v)
+		return item.AppendInt(b, v)
 	case float64:
 		return appendFloat64(b, v)
 	case []any:
@@ -44,7 +46,7 @@ func (e *encoder) genericList(b []byte, v []any) []byte {
 	if !e.enter() {
 		return b
 	}
-	b = appendHead(b, majorArray, uint64(len(v)))
+	b = item.AppendHead(b, item.Array, uint64(len(v)))
 	for i := range v {
 		if b = e.generic(b, v[i]); e.err != nil {
 			e.under("[]")
@@ -59,9 +61,9 @@ func (e *encoder) genericMap(b []byte, v map[string]any) []byte {
 	if !e.enter() {
 		return b
 	}
-	b = appendHead(b, majorMap, uint64(len(v)))
+	b = item.AppendHead(b, item.Map, uint64(len(v)))
 	for k, elem := range v {
-		if b = e.generic(appendText(b, k), elem); e.err != nil {
+		if b = e.generic(item.AppendText(b, k), elem); e.err != nil {
 			e.under("[]")
 			return b
 		}
@@ -78,12 +80,12 @@ func (d *decoder) generic(flags uint8) any {
 	}
 	c := d.b[d.i]
 	switch c >> 5 {
-	case majorText:
+	case item.Text:
 		return d.text(flags)
-	case majorBytes:
-		raw := d.raw(majorBytes)
+	case item.Bytes:
+		raw := d.raw(item.Bytes)
 		return append(make([]byte, 0, len(raw)), raw...)
-	case majorUint, majorNint:
+	case item.Uint, item.Nint:
 		start := d.i
 		if n := d.head(c >> 5); n > math.MaxInt64 {
 			d.i = start
@@ -91,9 +93,9 @@ func (d *decoder) generic(flags uint8) any {
 		}
 		d.i = start
 		return d.int64()
-	case majorArray:
+	case item.Array:
 		return d.genericList(flags)
-	case majorMap:
+	case item.Map:
 		return d.genericMap(flags)
 	}
 	switch c {
@@ -111,7 +113,7 @@ func (d *decoder) generic(flags uint8) any {
 }
 
 func (d *decoder) genericList(flags uint8) any {
-	n := d.count(majorArray, 1, genericElementBytes)
+	n := d.count(item.Array, 1, genericElementBytes)
 	if d.failed() || n > 0 && !d.enter() {
 		return nil
 	}
@@ -130,7 +132,7 @@ func (d *decoder) genericList(flags uint8) any {
 
 func (d *decoder) genericMap(flags uint8) any {
 	at := d.i
-	n := d.count(majorMap, 2, genericElementBytes)
+	n := d.count(item.Map, 2, genericElementBytes)
 	if d.failed() || n > 0 && !d.enter() {
 		return nil
 	}

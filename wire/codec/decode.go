@@ -5,12 +5,14 @@ import (
 	"reflect"
 	"time"
 	"unsafe"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // structure decodes a struct into base. Fields that are not on the wire get their defaults.
 func (d *decoder) structure(p *plan, base unsafe.Pointer) {
 	at := d.i
-	if n := d.head(majorArray); n != uint64(len(p.ops)) {
+	if n := d.head(item.Array); n != uint64(len(p.ops)) {
 		d.failLen(at, int(min(n, 1<<30)), len(p.ops))
 		return
 	}
@@ -26,7 +28,7 @@ func (d *decoder) structure(p *plan, base unsafe.Pointer) {
 		case kInt64:
 			*(*int64)(f) = d.int64()
 		case kUint64:
-			*(*uint64)(f) = d.head(majorUint)
+			*(*uint64)(f) = d.head(item.Uint)
 		case kBool:
 			*(*bool)(f) = d.bool()
 		case kFloat64:
@@ -85,7 +87,7 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 		}
 	case kUint8, kUint16, kUint32, kUint64:
 		at := d.i
-		if !storeUint(o.kind, f, d.head(majorUint)) {
+		if !storeUint(o.kind, f, d.head(item.Uint)) {
 			d.failAt(at, "integer overflows "+o.kind.String())
 		}
 	case kFloat32:
@@ -138,7 +140,7 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 // bytes decodes bytes into the slice at f, whose memory it reuses.
 func (d *decoder) bytes(f unsafe.Pointer) {
 	p := (*[]byte)(f)
-	if raw := d.raw(majorBytes); len(raw) > 0 {
+	if raw := d.raw(item.Bytes); len(raw) > 0 {
 		*p = append((*p)[:0], raw...)
 	} else {
 		*p = nil
@@ -147,7 +149,7 @@ func (d *decoder) bytes(f unsafe.Pointer) {
 
 func (d *decoder) byteArray(o *op, f unsafe.Pointer) {
 	at := d.i
-	raw := d.raw(majorBytes)
+	raw := d.raw(item.Bytes)
 	if d.failed() {
 		return
 	}
@@ -173,7 +175,7 @@ func (d *decoder) optional(o *op, f unsafe.Pointer) {
 }
 
 func (d *decoder) texts(o *op, f unsafe.Pointer) {
-	n := d.count(majorArray, 1, unsafe.Sizeof(""))
+	n := d.count(item.Array, 1, unsafe.Sizeof(""))
 	if n == 0 {
 		*(*[]string)(f) = nil
 		return
@@ -190,7 +192,7 @@ func (d *decoder) texts(o *op, f unsafe.Pointer) {
 
 // list decodes a list of anything.
 func (d *decoder) list(o *op, f unsafe.Pointer) {
-	n := d.count(majorArray, o.x.min, o.x.size)
+	n := d.count(item.Array, o.x.min, o.x.size)
 	s := reflect.NewAt(o.x.typ, f).Elem()
 	s.SetZero()
 	if n == 0 || !d.enter() {
@@ -205,7 +207,7 @@ func (d *decoder) list(o *op, f unsafe.Pointer) {
 // array decodes the elements of a fixed array in place.
 func (d *decoder) array(o *op, f unsafe.Pointer) {
 	at := d.i
-	n := d.count(majorArray, o.x.min, 0)
+	n := d.count(item.Array, o.x.min, 0)
 	if d.failed() {
 		return
 	}
@@ -236,12 +238,12 @@ func (d *decoder) elements(o *op, p unsafe.Pointer, n int) {
 
 // unmarshaler decodes with a method of the value's own.
 func (d *decoder) unmarshaler(o *op, f unsafe.Pointer) {
-	at, major := d.i, byte(majorText)
+	at, major := d.i, item.Text
 	if o.kind == kBinary {
-		major = majorBytes
+		major = item.Bytes
 	}
 	raw := d.raw(major)
-	if major == majorText && !d.failed() {
+	if major == item.Text && !d.failed() {
 		d.checkText(raw)
 	}
 	if d.failed() {

@@ -3,12 +3,14 @@ package codec
 import (
 	"reflect"
 	"unsafe"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // textMap decodes the maps that need no reflect. A key that comes twice is an error, as in all maps.
 func (d *decoder) textMap(o *op, f unsafe.Pointer) {
 	at := d.i
-	n := d.count(majorMap, o.x.min, o.x.size)
+	n := d.count(item.Map, o.x.min, o.x.size)
 	*(*unsafe.Pointer)(f) = nil // every nil map is a nil pointer
 	if n == 0 || !d.enter() {
 		return
@@ -44,7 +46,7 @@ func (d *decoder) textMap(o *op, f unsafe.Pointer) {
 // mapping decodes a map through reflect, which must know its type.
 func (d *decoder) mapping(o *op, f unsafe.Pointer) {
 	at := d.i
-	n := d.count(majorMap, o.x.min, o.x.size)
+	n := d.count(item.Map, o.x.min, o.x.size)
 	m := reflect.NewAt(o.x.typ, f).Elem()
 	m.SetZero()
 	if n == 0 || !d.enter() {

@@ -2,10 +2,13 @@ package codec
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
 	"unicode/utf8"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // slabMaxBytes is the size of message up to which its texts are cut from one copy of it: a text that is kept pins
@@ -127,42 +130,25 @@ func (d *decoder) head(major byte) uint64 {
 			return uint64(n)
 		}
 	}
-	return d.longHead(major)
+	h, size, err := item.ParseHead(d.b[d.i:])
+	if err != nil || h.Major != major {
+		d.failHead(major, err)
+		return 0
+	}
+	d.i += size
+	return h.N
 }
 
-func (d *decoder) longHead(major byte) uint64 {
-	if d.i >= len(d.b) {
-		d.failAt(d.i, "message ends early")
-		return 0
-	}
-	c := d.b[d.i]
-	if c>>5 != major {
-		d.failAt(d.i, "expected "+majorNames[major]+", found "+itemName(c))
-		return 0
-	}
-	rest := d.b[d.i+1:]
-	switch low := c & 31; {
-	case low < 24:
-		d.i++
-		return uint64(low)
-	case low == 24 && len(rest) >= 1:
-		d.i += 2
-		return uint64(rest[0])
-	case low == 25 && len(rest) >= 2:
-		d.i += 3
-		return uint64(binary.BigEndian.Uint16(rest))
-	case low == 26 && len(rest) >= 4:
-		d.i += 5
-		return uint64(binary.BigEndian.Uint32(rest))
-	case low == 27 && len(rest) >= 8:
-		d.i += 9
-		return binary.BigEndian.Uint64(rest)
-	case low > 27:
-		d.failAt(d.i, fmt.Sprintf("head %#x is reserved or of indefinite length", c))
+// failHead says why there is no head of the given major type; err is what [item.ParseHead] says.
+func (d *decoder) failHead(major byte, err error) {
+	switch {
+	case d.i < len(d.b) && d.b[d.i]>>5 != major:
+		d.failAt(d.i, "expected "+majorNames[major]+", found "+itemName(d.b[d.i]))
+	case errors.Is(err, item.ErrReserved):
+		d.failAt(d.i, fmt.Sprintf("head %#x is reserved or of indefinite length", d.b[d.i]))
 	default:
 		d.failAt(d.i, "message ends early")
 	}
-	return 0
 }
 
 var majorNames = [8]string{"unsigned integer", "negative integer", "bytes", "text", "array", "map", "tag", "simple value"}
@@ -187,9 +173,9 @@ func (d *decoder) int64() int64 {
 		case c < 24:
 			d.i++
 			return int64(c)
-		case c>>5 == majorNint:
+		case c>>5 == item.Nint:
 			at := d.i
-			n := d.head(majorNint)
+			n := d.head(item.Nint)
 			if n > math.MaxInt64 {
 				d.failAt(at, "integer overflows int64")
 			}
@@ -197,7 +183,7 @@ func (d *decoder) int64() int64 {
 		}
 	}
 	at := d.i
-	n := d.head(majorUint)
+	n := d.head(item.Uint)
 	if n > math.MaxInt64 {
 		d.failAt(at, "integer overflows int64")
 	}
@@ -219,7 +205,7 @@ func (d *decoder) raw(major byte) []byte {
 
 // text reads a text. It is cut from the slab or a copy of its own, never an alias of the message.
 func (d *decoder) text(flags uint8) string {
-	s := d.raw(majorText)
+	s := d.raw(item.Text)
 	if len(s) == 0 {
 		return ""
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding"
 	"reflect"
 	"unsafe"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // encoder holds what encoding one message needs besides the bytes.
@@ -35,20 +37,20 @@ func (e *encoder) structure(b []byte, p *plan, base unsafe.Pointer) []byte {
 	if !e.enter() {
 		return b
 	}
-	b = appendHead(b, majorArray, uint64(len(p.ops)))
+	b = item.AppendHead(b, item.Array, uint64(len(p.ops)))
 	for i := range p.ops {
 		o := &p.ops[i]
 		f := unsafe.Add(base, o.off)
 		switch o.kind {
 		case kText:
 			s := *(*string)(f)
-			b = append(appendHead(b, majorText, uint64(len(s))), s...)
+			b = append(item.AppendHead(b, item.Text, uint64(len(s))), s...)
 			continue
 		case kInt64:
-			b = appendInt(b, *(*int64)(f))
+			b = item.AppendInt(b, *(*int64)(f))
 			continue
 		case kUint64:
-			b = appendHead(b, majorUint, *(*uint64)(f))
+			b = item.AppendUint(b, *(*uint64)(f))
 			continue
 		case kBool:
 			b = appendBool(b, *(*bool)(f))
@@ -74,9 +76,9 @@ func (e *encoder) structure(b []byte, p *plan, base unsafe.Pointer) []byte {
 }
 
 func appendTexts(b []byte, s []string) []byte {
-	b = appendHead(b, majorArray, uint64(len(s)))
+	b = item.AppendHead(b, item.Array, uint64(len(s)))
 	for i := range s {
-		b = appendText(b, s[i])
+		b = item.AppendText(b, s[i])
 	}
 	return b
 }
@@ -87,31 +89,31 @@ func (e *encoder) value(b []byte, o *op, f unsafe.Pointer) []byte {
 	case kBool:
 		return appendBool(b, *(*bool)(f))
 	case kInt8:
-		return appendInt(b, int64(*(*int8)(f)))
+		return item.AppendInt(b, int64(*(*int8)(f)))
 	case kInt16:
-		return appendInt(b, int64(*(*int16)(f)))
+		return item.AppendInt(b, int64(*(*int16)(f)))
 	case kInt32:
-		return appendInt(b, int64(*(*int32)(f)))
+		return item.AppendInt(b, int64(*(*int32)(f)))
 	case kInt64:
-		return appendInt(b, *(*int64)(f))
+		return item.AppendInt(b, *(*int64)(f))
 	case kUint8:
-		return appendHead(b, majorUint, uint64(*(*uint8)(f)))
+		return item.AppendUint(b, uint64(*(*uint8)(f)))
 	case kUint16:
-		return appendHead(b, majorUint, uint64(*(*uint16)(f)))
+		return item.AppendUint(b, uint64(*(*uint16)(f)))
 	case kUint32:
-		return appendHead(b, majorUint, uint64(*(*uint32)(f)))
+		return item.AppendUint(b, uint64(*(*uint32)(f)))
 	case kUint64:
-		return appendHead(b, majorUint, *(*uint64)(f))
+		return item.AppendUint(b, *(*uint64)(f))
 	case kFloat32:
 		return appendFloat32(b, *(*float32)(f))
 	case kFloat64:
 		return appendFloat64(b, *(*float64)(f))
 	case kText:
-		return appendText(b, *(*string)(f))
+		return item.AppendText(b, *(*string)(f))
 	case kBytes:
-		return appendBytes(b, *(*[]byte)(f))
+		return item.AppendBytes(b, *(*[]byte)(f))
 	case kByteArray:
-		return appendBytes(b, unsafe.Slice((*byte)(f), o.x.n))
+		return item.AppendBytes(b, unsafe.Slice((*byte)(f), o.x.n))
 	case kTime:
 		return appendTime(b, f)
 	case kAny:
@@ -138,7 +140,7 @@ func (e *encoder) container(b []byte, o *op, f unsafe.Pointer) []byte {
 		return appendTexts(b, *(*[]string)(f))
 	case kStructs:
 		h := (*sliceHeader)(f)
-		b = appendHead(b, majorArray, uint64(h.len))
+		b = item.AppendHead(b, item.Array, uint64(h.len))
 		for i := range h.len {
 			if b = e.structure(b, o.sub, unsafe.Add(h.data, uintptr(i)*o.x.size)); e.err != nil {
 				e.under("[]")
@@ -164,16 +166,16 @@ func (e *encoder) container(b []byte, o *op, f unsafe.Pointer) []byte {
 		return e.elements(b, o, f, o.x.n)
 	case kMapTextText:
 		m := *(*map[string]string)(f)
-		b = appendHead(b, majorMap, uint64(len(m)))
+		b = item.AppendHead(b, item.Map, uint64(len(m)))
 		for k, v := range m {
-			b = appendText(appendText(b, k), v)
+			b = item.AppendText(item.AppendText(b, k), v)
 		}
 		return b
 	case kMapTextInt64:
 		m := *(*map[string]int64)(f)
-		b = appendHead(b, majorMap, uint64(len(m)))
+		b = item.AppendHead(b, item.Map, uint64(len(m)))
 		for k, v := range m {
-			b = appendInt(appendText(b, k), v)
+			b = item.AppendInt(item.AppendText(b, k), v)
 		}
 		return b
 	case kMapTextAny:
@@ -185,7 +187,7 @@ func (e *encoder) container(b []byte, o *op, f unsafe.Pointer) []byte {
 }
 
 func (e *encoder) elements(b []byte, o *op, data unsafe.Pointer, n int) []byte {
-	b = appendHead(b, majorArray, uint64(n))
+	b = item.AppendHead(b, item.Array, uint64(n))
 	for i := range n {
 		if b = e.value(b, &o.x.elem, unsafe.Add(data, uintptr(i)*o.x.size)); e.err != nil {
 			e.under("[]")
@@ -198,7 +200,7 @@ func (e *encoder) elements(b []byte, o *op, data unsafe.Pointer, n int) []byte {
 // mapping appends a map through reflect, which must know its type.
 func (e *encoder) mapping(b []byte, o *op, f unsafe.Pointer) []byte {
 	m := reflect.NewAt(o.x.typ, f).Elem()
-	b = appendHead(b, majorMap, uint64(m.Len()))
+	b = item.AppendHead(b, item.Map, uint64(m.Len()))
 	if m.Len() == 0 {
 		return b
 	}
@@ -226,11 +228,11 @@ func (e *encoder) marshaler(b []byte, o *op, f unsafe.Pointer) []byte {
 		if err != nil {
 			e.fail("MarshalBinary", err)
 		}
-		return appendBytes(b, p)
+		return item.AppendBytes(b, p)
 	}
 	p, err := v.(encoding.TextMarshaler).MarshalText()
 	if err != nil {
 		e.fail("MarshalText", err)
 	}
-	return append(appendHead(b, majorText, uint64(len(p))), p...)
+	return item.AppendText(b, p)
 }

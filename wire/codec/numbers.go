@@ -7,6 +7,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
 
@@ -46,8 +47,8 @@ func swap(p []byte, w int) {
 // appendTyped appends n numbers in memory at data as a typed array.
 func appendTyped(b []byte, num *number, data unsafe.Pointer, n int) []byte {
 	raw := unsafe.Slice((*byte)(data), n*num.width)
-	b = append(b, majorTag<<5|24, byte(num.tag))
-	b = appendHead(b, majorBytes, uint64(len(raw)))
+	b = item.AppendHead(b, item.Tag, num.tag)
+	b = item.AppendHead(b, item.Bytes, uint64(len(raw)))
 	start := len(b)
 	b = append(b, raw...)
 	if !littleEndian {
@@ -59,12 +60,12 @@ func appendTyped(b []byte, num *number, data unsafe.Pointer, n int) []byte {
 // numberBytes reads the head of a typed array and returns its bytes, which alias the message, and the count of numbers.
 func (d *decoder) numberBytes(num *number) ([]byte, int) {
 	at := d.i
-	if tag := d.head(majorTag); d.failed() || tag != num.tag {
+	if tag := d.head(item.Tag); d.failed() || tag != num.tag {
 		d.failAt(at, "typed array of another kind of numbers")
 		return nil, 0
 	}
 	at = d.i
-	raw := d.raw(majorBytes)
+	raw := d.raw(item.Bytes)
 	if len(raw)%num.width != 0 {
 		d.failAt(at, "typed array ends within a number")
 		return nil, 0
@@ -73,7 +74,7 @@ func (d *decoder) numberBytes(num *number) ([]byte, int) {
 }
 
 // typedNext reports whether the next item is tagged, as a typed array is.
-func (d *decoder) typedNext() bool { return d.i < len(d.b) && d.b[d.i]>>5 == majorTag }
+func (d *decoder) typedNext() bool { return d.i < len(d.b) && d.b[d.i]>>5 == item.Tag }
 
 // numbers decodes a list of numbers into the slice at f.
 func (d *decoder) numbers(o *op, f unsafe.Pointer) {

@@ -1,5 +1,11 @@
 package codec
 
+import (
+	"errors"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
+)
+
 // skipMode says what [decoder.skip] allows and counts.
 type skipMode uint8
 
@@ -24,18 +30,18 @@ func (d *decoder) skip(mode skipMode) {
 		return
 	}
 	switch major := c >> 5; major {
-	case majorUint, majorNint:
+	case item.Uint, item.Nint:
 		d.head(major)
-	case majorBytes, majorText:
+	case item.Bytes, item.Text:
 		d.raw(major)
-	case majorArray, majorMap:
-		least := uint64(major-majorArray) + 1 // an entry of a map is two items
+	case item.Array, item.Map:
+		least := uint64(major-item.Array) + 1 // an entry of a map is two items
 		d.skipItems(d.count(major, least, d.elementBytes(mode))*int(least), mode)
-	case majorTag:
-		d.head(majorTag)
+	case item.Tag:
+		d.head(item.Tag)
 		d.skipItems(1, mode)
 	default:
-		d.skipSimple(c)
+		d.skipSimple()
 	}
 }
 
@@ -56,37 +62,25 @@ func (d *decoder) skipItems(n int, mode skipMode) {
 	d.depth++
 }
 
-func (d *decoder) skipSimple(c byte) {
-	n := 1
-	switch c & 31 {
-	case 24: // one more byte, which must not be a value that fits here
-		if d.i+1 < len(d.b) && d.b[d.i+1] < 32 {
-			d.failAt(d.i, "simple value in the wrong form")
-			return
-		}
-		n = 2
-	case 25:
-		n = 3
-	case 26:
-		n = 5
-	case 27:
-		n = 9
-	case 28, 29, 30, 31:
+func (d *decoder) skipSimple() {
+	h, size, err := item.ParseHead(d.b[d.i:])
+	switch {
+	case size == 2 && h.N < 32: // one more byte, which must not be a value that fits here
+		d.failAt(d.i, "simple value in the wrong form")
+	case errors.Is(err, item.ErrReserved):
 		d.failAt(d.i, "reserved simple value")
-		return
-	}
-	if n > len(d.b)-d.i {
+	case err != nil:
 		d.failAt(d.i, "message ends early")
-		return
+	default:
+		d.i += size
 	}
-	d.i += n
 }
 
 // skipIndefinite passes over an item without a length: parts up to a break.
 func (d *decoder) skipIndefinite(major byte, mode skipMode) {
 	const stop = 0xff
 	switch major {
-	case majorBytes, majorText, majorArray, majorMap:
+	case item.Bytes, item.Text, item.Array, item.Map:
 	default:
 		d.failAt(d.i, "item cannot be of indefinite length")
 		return
@@ -97,7 +91,7 @@ func (d *decoder) skipIndefinite(major byte, mode skipMode) {
 	d.i++
 	n := 0
 	for ; !d.failed() && d.i < len(d.b) && d.b[d.i] != stop; n++ {
-		if major == majorBytes || major == majorText {
+		if major == item.Bytes || major == item.Text {
 			d.raw(major) // each part has a length of its own
 			continue
 		}
@@ -112,7 +106,7 @@ func (d *decoder) skipIndefinite(major byte, mode skipMode) {
 	case d.failed():
 	case d.i >= len(d.b):
 		d.failAt(d.i, "message ends early")
-	case major == majorMap && n%2 != 0:
+	case major == item.Map && n%2 != 0:
 		d.failAt(d.i, "map ends after a key")
 	default:
 		d.i++

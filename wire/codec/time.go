@@ -3,6 +3,8 @@ package codec
 import (
 	"time"
 	"unsafe"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // appendTime appends the instant at f: an array of the seconds since 1970 UTC and, unless 0, the nanoseconds. Neither
@@ -11,15 +13,15 @@ func appendTime(b []byte, f unsafe.Pointer) []byte {
 	t := (*time.Time)(f)
 	ns := t.Nanosecond()
 	if ns == 0 {
-		return appendInt(appendHead(b, majorArray, 1), t.Unix())
+		return item.AppendInt(item.AppendHead(b, item.Array, 1), t.Unix())
 	}
-	return appendHead(appendInt(appendHead(b, majorArray, 2), t.Unix()), majorUint, uint64(ns))
+	return item.AppendUint(item.AppendInt(item.AppendHead(b, item.Array, 2), t.Unix()), uint64(ns))
 }
 
 // time decodes an instant, in UTC.
 func (d *decoder) time() time.Time {
 	at := d.i
-	n := d.head(majorArray)
+	n := d.head(item.Array)
 	if n != 1 && n != 2 {
 		d.failAt(at, "time is neither one nor two numbers")
 		return time.Time{}
@@ -27,7 +29,7 @@ func (d *decoder) time() time.Time {
 	sec, ns := d.int64(), uint64(0)
 	if n == 2 {
 		at = d.i
-		if ns = d.head(majorUint); ns >= uint64(time.Second) {
+		if ns = d.head(item.Uint); ns >= uint64(time.Second) {
 			d.failAt(at, "nanoseconds of a time exceed a second")
 		}
 	}

@@ -2,7 +2,8 @@ package schema
 
 import (
 	"bytes"
-	"encoding/binary"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // Parse reads a schema from its canonical bytes. It borrows canonical until it returns; the result holds a copy.
@@ -51,8 +52,8 @@ func (p *parser) fail(format string, args ...any) {
 }
 
 func (p *parser) schema() *Type {
-	n := p.head(majorArray)
-	if v := p.head(majorUint); p.err == nil && v != version {
+	n := p.head(item.Array)
+	if v := p.head(item.Uint); p.err == nil && v != version {
 		p.fail("version %d is unknown, this side knows %d", v, version)
 	}
 	switch {
@@ -72,15 +73,15 @@ func (p *parser) typ(depth int) *Type {
 		p.err = &LimitError{Limit: "MaxDepth", Got: depth, Max: p.lim.MaxDepth}
 		return nil
 	}
-	if len(p.b) > 0 && p.b[0]>>5 == majorUint {
-		k := p.head(majorUint)
+	if len(p.b) > 0 && p.b[0]>>5 == item.Uint {
+		k := p.head(item.Uint)
 		if k > 255 || !Kind(k).scalar() {
 			p.fail("kind %d", k)
 		}
 		return &Type{Kind: Kind(k)}
 	}
-	n := p.head(majorArray)
-	k := p.head(majorUint)
+	n := p.head(item.Array)
+	k := p.head(item.Uint)
 	if want := 3; k == uint64(KindArray) || k == uint64(KindMap) || k == uint64(KindStruct) {
 		if n != uint64(want) {
 			p.fail("kind %d with %d parts", k, n)
@@ -95,7 +96,7 @@ func (p *parser) typ(depth int) *Type {
 	case uint64(KindList), uint64(KindOptional):
 		return &Type{Kind: Kind(k), Elem: p.typ(depth + 1)}
 	case uint64(KindArray):
-		n := p.head(majorUint)
+		n := p.head(item.Uint)
 		if n > maxArrayLen {
 			p.fail("array of %d elements", n)
 		}
@@ -105,7 +106,7 @@ func (p *parser) typ(depth int) *Type {
 	case uint64(KindStruct):
 		return &Type{Kind: KindStruct, Struct: p.structure(depth)}
 	case kindRef:
-		i := p.head(majorUint)
+		i := p.head(item.Uint)
 		if i >= uint64(len(p.structs)) {
 			p.fail("reference to struct %d of %d", i, len(p.structs))
 			return nil
@@ -119,7 +120,7 @@ func (p *parser) typ(depth int) *Type {
 func (p *parser) structure(depth int) *Struct {
 	s := &Struct{Name: p.text()}
 	p.structs = append(p.structs, s)
-	n := p.head(majorArray)
+	n := p.head(item.Array)
 	if n > uint64(len(p.b)) { // a field takes several bytes
 		p.fail("%d fields in %d bytes", n, len(p.b))
 	}
@@ -130,9 +131,9 @@ func (p *parser) structure(depth int) *Struct {
 }
 
 func (p *parser) field(depth int) Field {
-	n := p.head(majorArray)
+	n := p.head(item.Array)
 	f := Field{Name: p.text(), Type: p.typ(depth + 1)}
-	flags := p.head(majorUint)
+	flags := p.head(item.Uint)
 	if flags >= flagDefault<<1 {
 		p.fail("field flags %#x", flags)
 	}
@@ -140,7 +141,7 @@ func (p *parser) field(depth int) Field {
 	want := uint64(3)
 	if flags&flagID != 0 {
 		want++
-		id := p.head(majorUint)
+		id := p.head(item.Uint)
 		if id == 0 || id > 1<<32-1 {
 			p.fail("field id %d", id)
 		}
@@ -157,7 +158,7 @@ func (p *parser) field(depth int) Field {
 }
 
 func (p *parser) text() string {
-	n := p.head(majorText)
+	n := p.head(item.Text)
 	if n > uint64(len(p.b)) {
 		p.fail("text of %d bytes where %d are left", n, len(p.b))
 		return ""
@@ -175,21 +176,11 @@ func (p *parser) head(major byte) uint64 {
 		p.fail("expected CBOR major type %d with %d bytes left", major, len(p.b))
 		return 0
 	}
-	low, rest := p.b[0]&31, p.b[1:]
-	switch {
-	case low < 24:
-		p.b = rest
-		return uint64(low)
-	case low == 24 && len(rest) >= 1:
-		p.b = rest[1:]
-		return uint64(rest[0])
-	case low == 25 && len(rest) >= 2:
-		p.b = rest[2:]
-		return uint64(binary.BigEndian.Uint16(rest))
-	case low == 26 && len(rest) >= 4:
-		p.b = rest[4:]
-		return uint64(binary.BigEndian.Uint32(rest))
+	h, size, err := item.ParseHead(p.b)
+	if err != nil || size > 5 { // no number of a description takes more bytes
+		p.fail("bad head %#x", p.b[0])
+		return 0
 	}
-	p.fail("bad head %#x", p.b[0])
-	return 0
+	p.b = p.b[size:]
+	return h.N
 }

@@ -2,11 +2,12 @@ package schema
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/mycel-rpc/mycel/wire/internal/item"
 )
 
 // version is the first element of the canonical bytes.
@@ -125,12 +126,12 @@ func (w *writer) schema(root *Type) error {
 		return invalid("no type")
 	}
 	if root.Kind == KindStruct && root.Struct != nil {
-		w.head(majorArray, 3)
-		w.head(majorUint, version)
+		w.head(item.Array, 3)
+		w.head(item.Uint, version)
 		return w.structure(root.Struct, 1)
 	}
-	w.head(majorArray, 2)
-	w.head(majorUint, version)
+	w.head(item.Array, 2)
+	w.head(item.Uint, version)
 	return w.typ(root, 1)
 }
 
@@ -139,7 +140,7 @@ func (w *writer) typ(t *Type, depth int) error {
 		return invalid("a part of a type is missing")
 	}
 	if t.Kind.scalar() {
-		w.head(majorUint, uint64(t.Kind))
+		w.head(item.Uint, uint64(t.Kind))
 		return nil
 	}
 	if err := w.deeper(depth); err != nil {
@@ -147,27 +148,27 @@ func (w *writer) typ(t *Type, depth int) error {
 	}
 	switch t.Kind {
 	case KindList:
-		w.head(majorArray, 2)
-		w.head(majorUint, uint64(t.Kind))
+		w.head(item.Array, 2)
+		w.head(item.Uint, uint64(t.Kind))
 	case KindOptional:
 		if t.Elem != nil && (t.Elem.Kind == KindOptional || t.Elem.Kind == KindAny) {
 			return invalid("optional %s cannot tell null from null", t.Elem.Kind)
 		}
-		w.head(majorArray, 2)
-		w.head(majorUint, uint64(t.Kind))
+		w.head(item.Array, 2)
+		w.head(item.Uint, uint64(t.Kind))
 	case KindArray:
 		if t.Len < 0 || t.Len > maxArrayLen {
 			return invalid("array of %d elements", t.Len)
 		}
-		w.head(majorArray, 3)
-		w.head(majorUint, uint64(t.Kind))
-		w.head(majorUint, uint64(t.Len))
+		w.head(item.Array, 3)
+		w.head(item.Uint, uint64(t.Kind))
+		w.head(item.Uint, uint64(t.Len))
 	case KindMap:
 		if !validKey(t.Key) {
 			return invalid("map keys must be a bool, an integer, text or bytes")
 		}
-		w.head(majorArray, 3)
-		w.head(majorUint, uint64(t.Kind))
+		w.head(item.Array, 3)
+		w.head(item.Uint, uint64(t.Kind))
 		if err := w.typ(t.Key, depth+1); err != nil {
 			return err
 		}
@@ -176,13 +177,13 @@ func (w *writer) typ(t *Type, depth int) error {
 			return invalid("struct without description")
 		}
 		if i, ok := w.index[t.Struct]; ok {
-			w.head(majorArray, 2)
-			w.head(majorUint, kindRef)
-			w.head(majorUint, uint64(i))
+			w.head(item.Array, 2)
+			w.head(item.Uint, kindRef)
+			w.head(item.Uint, uint64(i))
 			return w.size()
 		}
-		w.head(majorArray, 3)
-		w.head(majorUint, uint64(t.Kind))
+		w.head(item.Array, 3)
+		w.head(item.Uint, uint64(t.Kind))
 		return w.structure(t.Struct, depth)
 	default:
 		return invalid("kind %d", t.Kind)
@@ -199,7 +200,7 @@ func (w *writer) structure(s *Struct, depth int) error {
 		return invalid("struct name is not UTF-8")
 	}
 	w.text(s.Name)
-	w.head(majorArray, uint64(len(s.Fields)))
+	w.head(item.Array, uint64(len(s.Fields)))
 	names, ids := make(map[string]bool, len(s.Fields)), make(map[uint32]bool)
 	for i := range s.Fields {
 		f := &s.Fields[i]
@@ -231,14 +232,14 @@ func (w *writer) field(f *Field, depth int) error {
 	if f.Default != "" {
 		n, flags = n+1, flags|flagDefault
 	}
-	w.head(majorArray, n)
+	w.head(item.Array, n)
 	w.text(f.Name)
 	if err := w.typ(f.Type, depth+1); err != nil {
 		return err
 	}
-	w.head(majorUint, flags)
+	w.head(item.Uint, flags)
 	if f.ID != 0 {
-		w.head(majorUint, uint64(f.ID))
+		w.head(item.Uint, uint64(f.ID))
 	}
 	if f.Default != "" {
 		w.text(f.Default)
@@ -277,28 +278,6 @@ func validKey(t *Type) bool {
 	return t.Kind.Integer()
 }
 
-// Major types of CBOR (RFC 8949, section 3.1) that descriptions use.
-const (
-	majorUint  = 0
-	majorText  = 3
-	majorArray = 4
-)
+func (w *writer) head(major byte, n uint64) { w.b = item.AppendHead(w.b, major, n) }
 
-func (w *writer) head(major byte, n uint64) {
-	m := major << 5
-	switch {
-	case n < 24:
-		w.b = append(w.b, m|byte(n))
-	case n < 1<<8:
-		w.b = append(w.b, m|24, byte(n))
-	case n < 1<<16:
-		w.b = binary.BigEndian.AppendUint16(append(w.b, m|25), uint16(n))
-	default:
-		w.b = binary.BigEndian.AppendUint32(append(w.b, m|26), uint32(n)) // no number of a description is larger
-	}
-}
-
-func (w *writer) text(s string) {
-	w.head(majorText, uint64(len(s)))
-	w.b = append(w.b, s...)
-}
+func (w *writer) text(s string) { w.b = item.AppendText(w.b, s) }
