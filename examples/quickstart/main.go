@@ -1,4 +1,3 @@
-// Command quickstart runs a server and a client over loopback QUIC and makes a call of each kind between them.
 package main
 
 import (
