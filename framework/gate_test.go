@@ -34,6 +34,7 @@ func newTestTask(work time.Duration) *testTask {
 	return &testTask{work: work, submitted: time.Now(), started: make(chan struct{})}
 }
 
+// run takes as long as the work of the task; a task with work runs in a bubble.
 func (t *testTask) run() {
 	t.answers.Add(1)
 	t.delay = time.Since(t.submitted)

@@ -96,7 +96,7 @@ func TestHowSmallCallsTravel(t *testing.T) {
 	}
 }
 
-// ownShare returns for how much of the time d each call took a stream of its own.
+// ownShare returns for how much of the time d each call took a stream of its own. It runs in a bubble.
 func ownShare(c *Conn, d time.Duration) float64 {
 	own, all := 0, int(d/tick)
 	for range all {
@@ -108,7 +108,7 @@ func ownShare(c *Conn, d time.Duration) float64 {
 	return float64(own) / float64(all)
 }
 
-// load makes calls all the time, from several goroutines, until stop is called.
+// load makes calls all the time, from several goroutines, until stop is called. It runs in a bubble.
 func load(t testing.TB, c *Conn, workers int) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
