@@ -14,7 +14,7 @@ import (
 // until the other has said that it has everything. Many calls are in flight in both directions when it does.
 func TestDrainLosesNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, k kind) {
-		for round := range 4 {
+		for round := range 2 {
 			client, server := k.pair(t, Config{Serve: echo}, Config{Serve: echo})
 			var wg sync.WaitGroup
 			var begun sync.WaitGroup

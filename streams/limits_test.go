@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/mycel-rpc/mycel/wire"
@@ -64,18 +65,28 @@ func TestStreamCreditComesBack(t *testing.T) {
 			in.Payload.Release()
 			in.Refuse(wire.OK, "")
 		})})
-		for i := range 5000 {
-			call, err := client.Start(t.Context(), wire.ClassRPC, wire.Bidi, i%2 == 0, request("m", nil))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if code := result(t, call); code != wire.OK {
-				t.Fatalf("call %d ended with %v", i, code)
-			}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for i := range 5000 / 8 {
+					call, err := client.Start(t.Context(), wire.ClassRPC, wire.Bidi, i%2 == 0, request("m", nil))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if code := result(t, call); code != wire.OK {
+						t.Errorf("call %d ended with %v", i, code)
+					}
+					canceled, err := client.Start(t.Context(), wire.ClassRPC, wire.Bidi, false, request("m", nil))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					canceled.Close(wire.Cancel{Code: wire.Canceled})
+				}
+			})
 		}
-		for range 5000 {
-			start(t, client, wire.ClassRPC, wire.Bidi).Close(wire.Cancel{Code: wire.Canceled})
-		}
+		wg.Wait()
 		if err := client.Drain(t.Context(), "done"); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +126,8 @@ func result(t testing.TB, call *Call) wire.Code {
 	for {
 		typ, b, err := call.Recv()
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return wire.Unknown
 		}
 		var r wire.Response
 		if typ == wire.FrameResponse {
@@ -123,7 +135,8 @@ func result(t testing.TB, call *Call) wire.Code {
 		}
 		b.Release()
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return wire.Unknown
 		}
 		if typ == wire.FrameResponse {
 			return r.Status.Code

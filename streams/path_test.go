@@ -81,7 +81,7 @@ func TestHowSmallCallsTravel(t *testing.T) {
 			client, _ := p.connect(t, Config{}, Config{Serve: echo})
 			defer load(t, client, 4)()
 			p.set(func() { p.loss = c.loss })
-			if got := ownShare(client, 4*time.Second); c.own != (got > 0.5) || !c.own && got > 0 {
+			if got := ownShare(client, 3*time.Second); c.own != (got > 0.5) || !c.own && got > 0 {
 				t.Errorf("%s: calls took streams of their own %.0f %% of the time, want that: %v", c.name, 100*got, c.own)
 			}
 			if got := client.adapt.stripes.Load(); got != c.stripes {
@@ -162,10 +162,10 @@ func TestBulkYields(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(time.Second) // congestion control settles
+			time.Sleep(700 * time.Millisecond) // congestion control settles
 			var took []time.Duration
 			begun, before := time.Now(), moved.Load()
-			for range 50 {
+			for range 25 {
 				sent := time.Now()
 				if _, _, err := call(t.Context(), client, wire.ClassRPC, make([]byte, 200)); err != nil {
 					t.Fatal(err)
