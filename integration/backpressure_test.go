@@ -10,7 +10,7 @@ import (
 
 func TestClientsThatNeverReadHoldUpNobodyElse(t *testing.T) {
 	everywhere(t, func(t *testing.T, e environment) {
-		const unread = 100
+		const unread = 30
 		started, failed := make(chan context.Context, unread), make(chan error, unread)
 		p := e.start(t, setup{serve: func(r framework.Registrar) {
 			serveAll(r)
@@ -59,7 +59,7 @@ func TestClientsThatNeverReadHoldUpNobodyElse(t *testing.T) {
 
 func TestServersThatNeverReadHoldUpNobodyElse(t *testing.T) {
 	everywhere(t, func(t *testing.T, e environment) {
-		const unread = 50
+		const unread = 20
 		started, release := make(chan struct{}, unread), make(chan struct{})
 		p := e.start(t, setup{serve: func(r framework.Registrar) {
 			serveAll(r)

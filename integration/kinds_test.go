@@ -167,7 +167,7 @@ func TestEveryKindWorksInEveryClassAndSize(t *testing.T) {
 			k.handle(r, func(_ context.Context, q *Text) (*Text, error) { return q, nil })
 		}})
 		for _, class := range []framework.Class{framework.ClassControl, framework.ClassStream, framework.ClassRPC, framework.ClassBulk} {
-			for _, size := range []int{0, 100, 16 << 10, 100 << 10, 1 << 20} {
+			for _, size := range []int{0, 100, 16 << 10, 100 << 10, 300 << 10} {
 				q := &Text{strings.Repeat("x", size)}
 				o := k.call(t.Context(), p.client, q, framework.WithClass(class))
 				if o.err != nil {
