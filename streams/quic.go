@@ -239,7 +239,7 @@ func ctxError(ctx context.Context, err error) error {
 
 // quicError is the one place where errors of quic-go become ours.
 func quicError(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || err == io.EOF || err == ErrStalled {
 		return err
 	}
 	if s := (*quic.StreamError)(nil); errors.As(err, &s) {
@@ -247,6 +247,9 @@ func quicError(err error) error {
 	}
 	if a := (*quic.ApplicationError)(nil); errors.As(err, &a) {
 		return &ConnError{Code: uint64(a.ErrorCode), Text: a.ErrorMessage, Remote: a.Remote}
+	}
+	if t := (*quic.TransportError)(nil); errors.As(err, &t) && t.Remote && t.ErrorCode == quic.ConnectionRefused {
+		return &ConnError{Code: wire.CloseRefused, Text: "the server takes no more connections", Remote: true}
 	}
 	if errors.As(err, new(*ConnError)) || errors.As(err, new(*ResetError)) {
 		return err
