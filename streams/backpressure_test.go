@@ -117,7 +117,8 @@ func TestFullStreamBlocksItsSender(t *testing.T) {
 					}
 					before := sent
 					s := acceptCall(t, p.ends[1])
-					for range 200 {
+					writeRaw(t, control, creditFrame(s, 1<<20))
+					for range 600 { // more than the window and the queue hold
 						if _, err := s.Read(make([]byte, 1000)); err != nil {
 							t.Fatal(err)
 						}

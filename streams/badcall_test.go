@@ -50,9 +50,7 @@ func TestRequestsCutAtEveryByte(t *testing.T) {
 		openRawControl(t, peer)
 		for _, n := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 100, 4096, 5000, len(whole) - 1} {
 			s := openRaw(t, peer, whole[:n])
-			if err := s.closeWrite(); err != nil {
-				t.Fatal(err)
-			}
+			_ = s.closeWrite() // fails when the server was faster
 			if n > 0 {
 				wantResponse(t, rawReader(t, s), wire.InvalidArgument)
 			}

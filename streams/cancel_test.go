@@ -120,9 +120,7 @@ func TestStartWithAnEndedContext(t *testing.T) {
 			}
 			call.Close(wire.Cancel{})
 		}
-		if n := client.Outstanding(); n != 0 {
-			t.Errorf("%d calls are outstanding", n)
-		}
+		until(t, client, func() bool { return client.Outstanding() == 0 })
 	})
 }
 
@@ -142,9 +140,7 @@ func TestStartIsCanceledWhileBlocked(t *testing.T) {
 		if err := <-failed; !errors.Is(err, enough) {
 			t.Fatalf("got error %v, want %v", err, enough)
 		}
-		if n := client.Outstanding(); n != 0 {
-			t.Fatalf("%d calls are outstanding", n)
-		}
+		until(t, client, func() bool { return client.Outstanding() == 0 })
 		_, err := s.Read(make([]byte, 1))
 		if reset := (*ResetError)(nil); !errors.As(err, &reset) || reset.Code != wire.ResetFor(wire.Canceled) {
 			t.Fatalf("the peer reads %v, want a reset with the code of a canceled call", err)

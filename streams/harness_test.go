@@ -133,16 +133,18 @@ func closeAtEnd(t testing.TB, conns ...*Conn) {
 		for _, c := range conns {
 			c.Close()
 		}
-		handlers.Wait()
+		if openConns -= len(conns); openConns == 0 {
+			handlers.Wait() // not earlier: the others may start handlers
+		}
 		for _, c := range conns {
-			for tries := 0; (c.Outstanding() != 0 || c.Load() != 0) && tries < 1e6; tries++ {
-				runtime.Gosched() // a goroutine of context.AfterFunc, which nobody waits for, may be at it
+			for tries := 0; (c.Outstanding() != 0 || c.Serving() != 0 || c.Load() != 0) && tries < 1e6; tries++ {
+				runtime.Gosched() // handlers, and goroutines of context.AfterFunc that nobody waits for
 			}
 			if c.Outstanding() != 0 || c.Serving() != 0 || c.Load() != 0 {
 				t.Errorf("closed with %d calls (load %d) outstanding and %d served", c.Outstanding(), c.Load(), c.Serving())
 			}
 		}
-		if openConns -= len(conns); openConns > 0 {
+		if openConns > 0 {
 			return // their readers hold buffers
 		}
 		if n := int(wire.BuffersOut()) - leaked; n != 0 {

@@ -165,7 +165,7 @@ func TestBulkYields(t *testing.T) {
 			time.Sleep(700 * time.Millisecond) // congestion control settles
 			var took []time.Duration
 			begun, before := time.Now(), moved.Load()
-			for range 25 {
+			for range 20 {
 				sent := time.Now()
 				if _, _, err := call(t.Context(), client, wire.ClassRPC, make([]byte, 200)); err != nil {
 					t.Fatal(err)
