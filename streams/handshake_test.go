@@ -103,6 +103,7 @@ func TestRestartedServerResetsItsClients(t *testing.T) {
 		p.set(func() { p.loss = 1 })
 		server.Close() // tells nobody
 		in.Refuse(wire.Unavailable, "")
+		time.Sleep(p.rtt) // until its last packets are lost
 		p.restart(t)
 		p.set(func() { p.loss = 0 })
 		begun := time.Now()
