@@ -17,6 +17,7 @@ type Peer struct {
 	intercepted int           // number of interceptors
 	session     *session      // nil until the peer's hello is there; guarded by mu
 	mu          sync.Mutex
+	refused     bool // the connection came when no more were taken
 }
 
 // newPeer makes the peer of a connection. wrap are the interceptors of calls to it.

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -108,7 +110,26 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 }
 
 func (s *Server) connConfig() streams.Config {
-	return s.dispatcher.connConfig(s.cfg.TLS, s.cfg.MaxMessageBytes, s.cfg.Limits, s.cfg.PeerInterceptors)
+	conf := s.dispatcher.connConfig(s.cfg.TLS, s.cfg.MaxMessageBytes, s.cfg.Limits, s.cfg.PeerInterceptors)
+	newOwner := conf.NewOwner
+	conf.NewOwner = func(c *streams.Conn) any {
+		peer := newOwner(c).(*Peer)
+		peer.refused = !s.enlist(c)
+		return peer
+	}
+	return conf
+}
+
+// enlist takes note of a new connection before it carries anything, so that Shutdown knows of every connection with
+// calls. It reports false for one that comes too late: no call is served on it.
+func (s *Server) enlist(conn *streams.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed || s.mu.draining {
+		return false
+	}
+	s.mu.conns[conn] = struct{}{}
+	return true
 }
 
 // ListenAndServe listens on the UDP address, "127.0.0.1:4433" or ":4433", and serves until ctx ends, which closes the
@@ -160,15 +181,18 @@ func (s *Server) Serve(ctx context.Context, socket net.PacketConn) error {
 
 // adopt takes a new connection. A goroutine follows it to its end; Close waits for that.
 func (s *Server) adopt(conn *streams.Conn) {
+	if conn.Owner().(*Peer).refused {
+		conn.CloseWith(wire.CloseRefused, shutdownText) // promises that nothing was done on it
+		return
+	}
 	s.mu.Lock()
-	refuse := s.mu.closed || s.mu.draining
-	if !refuse {
-		s.mu.conns[conn] = struct{}{}
+	_, open := s.mu.conns[conn]
+	if open {
 		s.wg.Add(1)
 	}
 	s.mu.Unlock()
-	if refuse {
-		conn.CloseWith(wire.CloseRefused, "server is shutting down")
+	if !open { // Close was faster
+		conn.Close()
 		return
 	}
 	go func() {
@@ -191,20 +215,20 @@ func (s *Server) adopt(conn *streams.Conn) {
 // the calls in progress and for their results to arrive, and closes. Handlers see it through [Draining]. When ctx
 // ends first, what is left is canceled and the error says how much that was.
 func (s *Server) Shutdown(ctx context.Context) error {
+	for _, c := range s.connections() {
+		c.GoAway(shutdownText) // before the first call is refused, so that it is not made here again
+	}
 	s.mu.Lock()
 	if !s.mu.draining {
 		s.mu.draining = true
 		close(s.signal.draining)
 	}
-	conns := make([]*streams.Conn, 0, len(s.mu.conns))
-	for c := range s.mu.conns {
-		conns = append(conns, c)
-	}
 	s.mu.Unlock()
+	conns := s.connections() // no others join them
 	var wg sync.WaitGroup
 	errs := make([]error, len(conns))
 	for i, c := range conns {
-		wg.Go(func() { errs[i] = c.Drain(ctx, "server is shutting down") })
+		wg.Go(func() { errs[i] = c.Drain(ctx, shutdownText) })
 	}
 	wg.Wait()
 	cut := 0
@@ -218,6 +242,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("framework: shutdown: %d of %d connections still had calls in progress: %w", cut, len(conns), context.Cause(ctx)), err)
 	}
 	return err
+}
+
+const shutdownText = "server is shutting down"
+
+func (s *Server) connections() []*streams.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.mu.conns))
 }
 
 // closeGrace is how long Close waits for handlers that it has canceled.

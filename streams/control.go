@@ -125,9 +125,18 @@ func (c *Conn) Role() wire.Role {
 
 // GoAway tells the peer that calls which arrive from now on are refused. It returns without waiting; see [Conn.Drain].
 func (c *Conn) GoAway(text string) {
-	if c.leaving.CompareAndSwap(false, true) {
-		c.sendControl(wire.FrameGoAway, wire.AppendGoAway(nil, wire.GoAway{Text: text}))
+	if !c.leaving.CompareAndSwap(false, true) {
+		return
 	}
+	payload := wire.AppendGoAway(nil, wire.GoAway{Text: text})
+	select {
+	case <-c.signal.control:
+		if c.control.w.trySend(wire.FrameHead{Type: wire.FrameGoAway}, payload) {
+			return
+		}
+	default:
+	}
+	c.spawn(func() { c.sendControl(wire.FrameGoAway, payload) }) // ends when the frame is queued or the connection has ended
 }
 
 // Leaving reports whether this side has sent goaway.
