@@ -215,6 +215,9 @@ func (e *Error) explain(err error) {
 	case errors.Is(err, streams.ErrDraining):
 		e.Message, e.unprocessed = "the peer takes no more calls on this connection", true
 		return
+	case errors.Is(err, streams.ErrStalled):
+		e.Message = "the peer stopped in the middle of a message"
+		return
 	case errors.Is(err, streams.ErrEnded):
 		e.Code, e.Message = FailedPrecondition, "the call has ended"
 		if reset, ok := errors.AsType[*streams.ResetError](err); ok && reset.Code != wire.ResetNone {

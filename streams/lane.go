@@ -51,6 +51,10 @@ func (l *lane) read(r *frameReader) {
 	defer r.release()
 	for {
 		f, err := r.next()
+		if _, over := errors.AsType[*ConnError](err); over {
+			l.end()
+			return // somebody has closed the connection already
+		}
 		if err == nil {
 			err = l.handle(&f)
 		}

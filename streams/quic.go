@@ -24,7 +24,7 @@ const keepAlives = 3
 
 func quicConfig(cfg *Config) *quic.Config {
 	window := uint64(cfg.MaxStreams+longStreams+uniStreams) * streamWindow
-	return &quic.Config{
+	conf := &quic.Config{
 		HandshakeIdleTimeout:           cfg.HandshakeTimeout,
 		MaxIdleTimeout:                 cfg.IdleTimeout,
 		KeepAlivePeriod:                cfg.IdleTimeout / keepAlives,
@@ -36,6 +36,12 @@ func quicConfig(cfg *Config) *quic.Config {
 		MaxIncomingUniStreams:          uniStreams,
 		RequireStreamCreditRelease:     true,
 	}
+	if cfg.Role == wire.RoleBulk {
+		// Credit bounds what is in flight, so a single stream may have all of it. An acceptor does not know the role
+		// when it sets its windows: what it receives on one stream is bounded by streamWindow.
+		conf.MaxStreamReceiveWindow = maxBulkWindow
+	}
+	return conf
 }
 
 // tlsConfig returns a copy of the configuration with what this protocol needs.

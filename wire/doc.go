@@ -131,7 +131,7 @@
 //
 // # Leaving
 //
-// A side that wants to leave sends goaway. Calls that reach it later are answered with Unavailable and unprocessed. The
+// A side that wants to leave sends goaway. Calls that reach it later may be answered with Unavailable and unprocessed. The
 // peer starts no more calls on the connection and, once it has the results of all its calls, sends drained. Only when
 // both have no calls left does the side that left close the connection: closing drops what is unsent or unread.
 //
