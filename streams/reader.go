@@ -55,12 +55,6 @@ func (r *frameReader) release() {
 	r.buf = nil
 }
 
-// buffered reports whether the next frame is already complete in memory.
-func (r *frameReader) buffered() bool {
-	h, n, err := wire.ParseFrameHead(r.buf.B[r.pos:], r.maxLen, r.knob)
-	return err == nil && len(r.buf.B)-r.pos-n >= h.Len
-}
-
 // next returns the next frame; when it fails after the frame's head, the frame has that. At the end of the stream it returns io.EOF if the stream ends between frames,
 // io.ErrUnexpectedEOF otherwise. Errors of package wire mean that the peer violated the protocol.
 func (r *frameReader) next() (f frame, err error) {
