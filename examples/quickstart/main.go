@@ -18,6 +18,8 @@ type Name struct{ Name string }
 type Text struct{ Text string }
 type Sample struct{ Value float64 }
 
+func (t *Text) String() string { return fmt.Sprintf("%q", t.Text) }
+
 var (
 	Hello  = framework.NewUnary[Name, Text]("greeter.v1/Hello", framework.Idempotent())
 	Count  = framework.NewServerStream[Name, Text]("greeter.v1/Count")
