@@ -15,8 +15,8 @@ import (
 
 // The contract, shared by both sides: plain structs and one declaration for each method.
 type Name struct{ Name string }
-type Text struct{ Text string }
 type Sample struct{ Value float64 }
+type Text struct{ Text string }
 
 func (t *Text) String() string { return fmt.Sprintf("%q", t.Text) }
 
@@ -84,13 +84,11 @@ func call(ctx context.Context, c *framework.Client, out io.Writer) error {
 		return err
 	}
 	defer chat.Close()
-	if err := errors.Join(chat.Send(&Name{"one"}), chat.Send(&Name{"two"}), chat.CloseSend()); err != nil {
-		return err
-	}
+	err = errors.Join(chat.Send(&Name{"one"}), chat.Send(&Name{"two"}), chat.CloseSend())
 	for text, err := range chat.All() {
 		fmt.Fprintln(out, "bidi:         ", text, err)
 	}
-	return nil
+	return err
 }
 
 func run(ctx context.Context, out io.Writer) error {
