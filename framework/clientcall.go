@@ -286,8 +286,11 @@ func (c *clientCall) response(b *wire.Buffer, msg any) (again bool, err error) {
 		return false, convert(c.ctx, err)
 	}
 	if r.Status.Code != OK {
-		if r.Status.Unprocessed && r.Status.Code == Unavailable && c.retry() {
-			return true, nil
+		if r.Status.Unprocessed && r.Status.Code == Unavailable {
+			c.conn.ExpectGoAway()
+			if c.retry() {
+				return true, nil
+			}
 		}
 		c.keep(&r)
 		return false, errorOf(r.Status)

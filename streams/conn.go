@@ -55,9 +55,10 @@ type Conn struct {
 	credits     credits
 	adapt       adapt
 
-	peer     atomic.Pointer[peer] // nil until the hello has arrived
-	goneAway atomic.Bool          // the peer sent goaway: no new calls
-	leaving  atomic.Bool          // this side sent goaway
+	peer       atomic.Pointer[peer] // nil until the hello has arrived
+	goneAway   atomic.Bool          // the peer sent goaway: no new calls
+	leavesSoon atomic.Bool          // a goaway of the peer is expected: it has refused a call because it leaves
+	leaving    atomic.Bool          // this side sent goaway
 
 	signal struct {
 		control chan struct{} // closed when the control stream exists
@@ -239,8 +240,12 @@ func (c *Conn) Owner() any { return c.owner }
 // Session returns the session name that this side's hello carries.
 func (c *Conn) Session() [16]byte { return c.session }
 
-// Draining reports whether no new calls can start on the connection.
-func (c *Conn) Draining() bool { return c.goneAway.Load() || c.ctx.Err() != nil }
+// Draining reports whether no new calls can start on the connection, or should not.
+func (c *Conn) Draining() bool { return c.goneAway.Load() || c.leavesSoon.Load() || c.ctx.Err() != nil }
+
+// ExpectGoAway makes [Conn.Draining] true ahead of the goaway of a peer that has refused a call because it leaves:
+// both travel on streams of their own.
+func (c *Conn) ExpectGoAway() { c.leavesSoon.Store(true) }
 
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.ctx.Done() }
