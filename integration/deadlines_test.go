@@ -185,7 +185,10 @@ func TestCallsThatExpireAtTheGateNeverRun(t *testing.T) {
 		started, release := make(chan context.Context, 1), make(chan struct{})
 		p := e.start(t, setup{
 			server: framework.ServerConfig{Gates: framework.Gates{RPC: framework.GateLimits{Running: 1, Waiting: 8}}},
-			serve:  func(r framework.Registrar) { Say.Handle(r, blocked(started, release)) },
+			serve: func(r framework.Registrar) {
+				Now.Handle(r, func(_ context.Context, q *Text) (*Text, error) { return q, nil })
+				Say.Handle(r, blocked(started, release))
+			},
 		})
 		first := make(chan error, 1)
 		go func() {
@@ -197,6 +200,7 @@ func TestCallsThatExpireAtTheGateNeverRun(t *testing.T) {
 		defer cancel()
 		_, err := Say.Call(ctx, p.client, &Text{})
 		wantCode(t, "call that waits at the gate", err, framework.DeadlineExceeded)
+		must(Now.Call(t.Context(), p.client, &Text{}))(t, "behind the cancellation on the lane")
 		close(release)
 		if err := <-first; err != nil {
 			t.Fatal(err)
