@@ -128,6 +128,7 @@ func (c *Conn) GoAway(text string) {
 	if !c.leaving.CompareAndSwap(false, true) {
 		return
 	}
+	signal(c.signal.busy) // from here on we wait for the peer
 	payload := wire.AppendGoAway(nil, wire.GoAway{Text: text})
 	select {
 	case <-c.signal.control:
@@ -221,7 +222,7 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// maintain looks after the connection while calls are in progress: it enforces the handshake timeout, samples
+// maintain looks after the connection while it waits for the peer, for calls or for drained: it enforces the handshake timeout, samples
 // the path and pings a silent peer.
 func (c *Conn) maintain() {
 	timer := time.NewTimer(c.cfg.HandshakeTimeout)
@@ -236,7 +237,7 @@ func (c *Conn) maintain() {
 	}
 	var beat heartbeat
 	for {
-		if c.outstanding.Load() == 0 {
+		if c.outstanding.Load() == 0 && !c.leaving.Load() {
 			beat = heartbeat{}
 			select {
 			case <-c.signal.busy:
@@ -274,7 +275,7 @@ func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 	}
 	silence := now.Sub(h.since)
 	if silence >= deadAfter {
-		c.abort(violation(wire.CloseTimeout, "nothing received for %v while calls were waiting", silence.Round(time.Millisecond)))
+		c.abort(violation(wire.CloseTimeout, "nothing received for %v while this side was waiting", silence.Round(time.Millisecond)))
 		return false
 	}
 	if silence >= max(tick, 3*s.SmoothedRTT) {

@@ -49,24 +49,32 @@ func (l *lane) init(c *Conn, s sendStream, class wire.Class) {
 // read handles the frames of the lane until it ends, which only happens together with the connection.
 func (l *lane) read(r *frameReader) {
 	defer r.release()
+	err := error(violation(wire.CloseNone, "an inline handler has ended the goroutine that reads a lane"))
+	defer func() {
+		l.end()
+		if err != nil {
+			l.conn.abort(violationOf(err))
+		}
+	}()
+	err = l.readFrames(r)
+}
+
+// readFrames returns why the lane ended, nil if somebody has closed the connection.
+func (l *lane) readFrames(r *frameReader) error {
 	for {
 		f, err := r.next()
 		if _, over := errors.AsType[*ConnError](err); over {
-			l.end()
-			return // somebody has closed the connection already
+			return nil
+		}
+		if reset := (*ResetError)(nil); err == io.EOF || err == io.ErrUnexpectedEOF || errors.As(err, &reset) {
+			return violation(wire.CloseProtocol, "lane of class %v ended", l.class)
 		}
 		if err == nil {
 			err = l.handle(&f)
 		}
-		if err == nil {
-			continue
+		if err != nil {
+			return err
 		}
-		l.end()
-		if reset := (*ResetError)(nil); err == io.EOF || err == io.ErrUnexpectedEOF || errors.As(err, &reset) {
-			err = violation(wire.CloseProtocol, "lane of class %v ended", l.class)
-		}
-		l.conn.abort(violationOf(err))
-		return
 	}
 }
 

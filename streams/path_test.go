@@ -45,6 +45,26 @@ func TestSilentPeerIsNoticed(t *testing.T) {
 	})
 }
 
+// TestDrainDoesNotWaitForAPeerThatIsGone: without calls in progress, only the peer's drained frame is missing.
+func TestDrainDoesNotWaitForAPeerThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		client, _ := p.connect(t, Config{IdleTimeout: time.Minute}, Config{IdleTimeout: time.Minute})
+		if err := client.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.set(func() { p.loss = 1 })
+		gone := time.Now()
+		if err := client.Drain(t.Context(), "leaving"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(gone); took > deadAfter+2*tick {
+			t.Errorf("drain took %v, want at most %v", took, deadAfter+2*tick)
+		}
+		p.set(func() { p.loss = 0 })
+	})
+}
+
 // TestLongPauseIsNotSilence: pings are answered while a handler takes its time.
 func TestLongPauseIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
