@@ -63,19 +63,24 @@ func (l *lane) read(r *frameReader) {
 func (l *lane) readFrames(r *frameReader) error {
 	for {
 		f, err := r.next()
-		if _, over := errors.AsType[*ConnError](err); over {
-			return nil
-		}
-		if reset := (*ResetError)(nil); err == io.EOF || err == io.ErrUnexpectedEOF || errors.As(err, &reset) {
-			return violation(wire.CloseProtocol, "lane of class %v ended", l.class)
-		}
-		if err == nil {
-			err = l.handle(&f)
-		}
 		if err != nil {
+			return l.ended(err)
+		}
+		if err := l.handle(&f); err != nil {
 			return err
 		}
 	}
+}
+
+// ended returns what reading a lane ended with as the violation that it is, nil if somebody has closed the connection.
+func (l *lane) ended(err error) error {
+	if _, over := errors.AsType[*ConnError](err); over {
+		return nil
+	}
+	if _, reset := errors.AsType[*ResetError](err); reset || err == io.EOF || err == io.ErrUnexpectedEOF {
+		return violation(wire.CloseProtocol, "lane of class %v ended", l.class)
+	}
+	return err
 }
 
 // handle acts on one frame. Its error closes the connection.
