@@ -33,7 +33,7 @@ const maxGateLimit = 1 << 20
 
 // yieldAfter is how many handlers a goroutine runs before it lets others have the processor, such as the one that
 // writes the responses.
-const yieldAfter = 8
+const yieldAfter = 32
 
 // task is one request at a gate. Each task gets exactly one of run and refuse, in a goroutine of the gate or of
 // the submitter.

@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"runtime"
 	"sync"
 
 	"github.com/mycel-rpc/mycel/wire"
@@ -21,8 +20,8 @@ const (
 type writer struct {
 	s      sendStream
 	credit *creditGate // bulk streams only
-	// busyHint tells whether more frames are likely to follow at once; then a flush lets runnable goroutines go
-	// first, so that their frames share the write.
+	// busyHint tells whether more frames are likely to follow at once; then a flush lets goroutines that are ready to
+	// run go first, so that their frames share the write.
 	busyHint func() bool
 	tasks    *group // of the connection, which waits for running flushes
 	shared   bool   // a lane: nobody's context may end in the middle of a frame
@@ -48,6 +47,12 @@ func newWriter(s sendStream, tasks *group, credit *creditGate, busyHint func() b
 func (w *writer) start() {
 	if w.tasks.enter() {
 		go w.run()
+		if w.busyHint != nil && w.busyHint() {
+			// Go runs the goroutine that was started last first. With another one started after it, the flush goes to the
+			// end of this processor's queue, behind those whose frames it should carry, where Gosched would put it into the
+			// global queue, which is rarely looked at: 10 % more calls at 64 outstanding.
+			go nothing()
+		}
 		return
 	}
 	w.mu.Lock()
@@ -191,9 +196,6 @@ func (w *writer) failLocked(err error) {
 // flush writes until nothing is queued.
 func (w *writer) flush() {
 	defer w.tasks.leave()
-	if w.busyHint != nil && w.busyHint() {
-		runtime.Gosched()
-	}
 	w.mu.Lock()
 	for len(w.mu.queue) > 0 && w.mu.err == nil {
 		b := w.mu.queue
@@ -291,3 +293,5 @@ func (w *writer) fail(err error) {
 		w.credit.close(err)
 	}
 }
+
+func nothing() {} // ends at once
