@@ -45,6 +45,12 @@
 // first without a goroutine: a write that the stream takes at once (TryWriteAll) saves the switch, which is the latency of
 // a single call. Nobody waits for a timer.
 //
+// A stream for each message of 16 to 256 KiB put up to 1 MiB in flight on loopback: quic-go drops what exceeds 256 packets
+// that a connection has not looked at, and slows down as after a loss. 64 callers of 16 KiB had 300 calls a second, and 9 000
+// on a wide lane, whose window is the bound. So messages up to 256 KiB share wide lanes on short paths, and a large call
+// counts as several when the load of a connection is asked for. On longer paths one window is too little, and each has its
+// own stream.
+//
 // On a path with 20 ms and 1 % loss the 90th percentile on one lane was 36.7 ms, on four 22.9, on a stream for each call
 // 22.7. So a connection spreads calls over four lanes from 2 ms of round trip on, and gives each its own stream from 5 ms
 // and 0.5 % loss on (TestHowSmallCallsTravel).
