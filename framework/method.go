@@ -79,13 +79,7 @@ func (m Unary[Req, Resp]) Handle(r Registrar, h func(ctx context.Context, req *R
 			return err
 		}
 		rsp, err := h(ctx, req)
-		if err != nil {
-			return err
-		}
-		if rsp == nil {
-			return Errorf(Internal, "%s: handler returned neither a response nor an error", m.Name())
-		}
-		return s.Send(rsp)
+		return respond(s, m.Name(), rsp, err)
 	})
 }
 
@@ -158,13 +152,7 @@ func (m ClientStream[Req, Resp]) Open(ctx context.Context, c Caller, opts ...Cal
 func (m ClientStream[Req, Resp]) Handle(r Registrar, h func(ctx context.Context, in iter.Seq2[*Req, error]) (*Resp, error)) {
 	r.register(m.sp, func(ctx context.Context, _ *CallInfo, s Stream) error {
 		rsp, err := h(ctx, received[Req](s))
-		if err != nil {
-			return err
-		}
-		if rsp == nil {
-			return Errorf(Internal, "%s: handler returned neither a response nor an error", m.Name())
-		}
-		return s.Send(rsp)
+		return respond(s, m.Name(), rsp, err)
 	})
 }
 
@@ -270,6 +258,17 @@ func (u *Upload[Req, Resp]) Close() error { return u.b.Close() }
 type sender[T any] struct{ s Stream }
 
 func (s sender[T]) Send(msg *T) error { return s.s.Send(msg) }
+
+// respond sends what a handler with one response has returned.
+func respond[T any](s Stream, method string, rsp *T, err error) error {
+	if err != nil {
+		return err
+	}
+	if rsp == nil {
+		return Errorf(Internal, "%s: handler returned neither a response nor an error", method)
+	}
+	return s.Send(rsp)
+}
 
 // received returns the messages of a handler's caller.
 func received[T any](s Stream) iter.Seq2[*T, error] {
