@@ -109,8 +109,8 @@ func (s *Server) reflect(_ context.Context, q *ReflectRequest) (*ReflectResponse
 			Name: info.Method, Kind: info.Kind.String(), Class: info.Class.String(),
 			Idempotent: info.Idempotent, Timeout: info.Timeout,
 		}
-		d.RequestSchema, d.RequestText = described(m.sp.req)
-		d.ResponseSchema, d.ResponseText = described(m.sp.rsp)
+		d.RequestSchema, d.RequestText = described(m.sp.req.Codec)
+		d.ResponseSchema, d.ResponseText = described(m.sp.rsp.Codec)
 		r.Methods = append(r.Methods, d)
 	}
 	return r, nil

@@ -138,21 +138,14 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 		h.Name = []byte(sp.info.Method)
 	}
 	if msg != nil {
-		h.Schema = schemaRef(conn, sp.req)
+		h.Schema = sp.req.ref(conn)
 	}
-	b := sp.reqSize.buffer()
+	b := sp.req.buffer()
 	b.B = wire.AppendRequest(b.B, &h)
 	if msg == nil {
 		return b, nil
 	}
-	head := len(b.B)
-	var err error
-	if b.B, err = appendMessage(b.B, sp.req, &h.Schema, msg); err != nil {
-		b.Release()
-		return nil, Errorf(InvalidArgument, "%s: request: %w", sp.info.Method, err)
-	}
-	sp.reqSize.observe(len(b.B) - head)
-	if err := checkSent(conn, sp.info.Method, "request", len(b.B)-head); err != nil {
+	if err := sp.req.append(b, conn, &h.Schema, msg, InvalidArgument); err != nil {
 		b.Release()
 		return nil, err
 	}
@@ -168,17 +161,11 @@ func (c *clientCall) Send(msg any) error {
 		return Errorf(FailedPrecondition, "%s: the call takes one request", c.info.Method)
 	}
 	sp := c.info.spec
-	ref := schemaRef(c.conn, sp.req)
-	b := sp.reqSize.buffer()
+	ref := sp.req.ref(c.conn)
+	b := sp.req.buffer()
 	defer b.Release()
 	b.B = wire.AppendSchemaRef(b.B, &ref)
-	head := len(b.B)
-	var err error
-	if b.B, err = appendMessage(b.B, sp.req, &ref, msg); err != nil {
-		return Errorf(InvalidArgument, "%s: request: %w", sp.info.Method, err)
-	}
-	sp.reqSize.observe(len(b.B) - head)
-	if err := checkSent(c.conn, sp.info.Method, "request", len(b.B)-head); err != nil {
+	if err := sp.req.append(b, c.conn, &ref, msg, InvalidArgument); err != nil {
 		return err
 	}
 	return c.sendError(c.call.Send(b.B))
@@ -274,7 +261,7 @@ func (c *clientCall) decode(ref *wire.SchemaRef, body []byte, msg any) error {
 	if err != nil {
 		return convert(c.ctx, err)
 	}
-	return decodeMessage(c.info.Method, "response", c.info.spec.rsp, writer, body, msg, c.via.limit())
+	return c.info.spec.rsp.decode(writer, body, msg, c.via.limit())
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.

@@ -10,53 +10,66 @@ import (
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
 
-// appendMessage appends msg, labelled for the peer with ref: positionally when the peer knows or is told the schema,
-// as a self-describing map otherwise.
-func appendMessage(dst []byte, c *codec.Codec, ref *wire.SchemaRef, msg any) ([]byte, error) {
-	if ref.Num == 0 {
-		return c.AppendGeneric(dst, msg)
-	}
-	return c.Append(dst, msg)
+// A messageSpec is one of the two message types of a method.
+type messageSpec struct {
+	*codec.Codec
+	what string // for errors: "greeter.v1/Hello: request"
+	size sizeHint
 }
 
-// schemaRef returns the label of messages of c on the connection.
-func schemaRef(conn *streams.Conn, c *codec.Codec) wire.SchemaRef {
-	if s := c.Schema(); s != nil {
+// ref returns the label of messages on the connection.
+func (m *messageSpec) ref(conn *streams.Conn) wire.SchemaRef {
+	if s := m.Schema(); s != nil {
 		return conn.SchemaRef(s)
 	}
 	return wire.SchemaRef{}
 }
 
-// checkSent refuses a message that the peer would refuse.
-func checkSent(conn *streams.Conn, method, what string, size int) error {
+// buffer returns a buffer that a message like the last ones fits into, with its headers.
+func (m *messageSpec) buffer() *wire.Buffer { return wire.NewBuffer(messageRoom + m.size.expected()) }
+
+// append appends msg to b, labelled with ref: positionally when the peer knows or is told the schema, as a self-describing
+// map otherwise. It fails with fault when msg cannot be encoded, with ResourceExhausted when the peer would refuse it.
+func (m *messageSpec) append(b *wire.Buffer, conn *streams.Conn, ref *wire.SchemaRef, msg any, fault Code) error {
+	encode := m.Append
+	if ref.Num == 0 {
+		encode = m.AppendGeneric
+	}
+	head := len(b.B)
+	var err error
+	if b.B, err = encode(b.B, msg); err != nil {
+		return Errorf(fault, "%s: %w", m.what, err)
+	}
+	size := len(b.B) - head
+	m.size.observe(size)
 	if limit := conn.PeerMaxMessageBytes(); size > limit {
-		return Errorf(ResourceExhausted, "%s: %s of %d bytes exceeds the receiver's limit of %d (its MaxMessageBytes); larger data belongs into a large object or a stream", method, what, size, limit)
+		return Errorf(ResourceExhausted, "%s of %d bytes exceeds the receiver's limit of %d (its MaxMessageBytes); larger data belongs into a large object or a stream", m.what, size, limit)
 	}
 	return nil
 }
 
-// decodeMessage decodes a body written in the schema writer, nil for self-describing CBOR, into msg.
-func decodeMessage(method, what string, c *codec.Codec, writer *schema.Schema, body []byte, msg any, limit int) error {
+// decode decodes a body written in the schema writer, nil for self-describing CBOR, into msg.
+func (m *messageSpec) decode(writer *schema.Schema, body []byte, msg any, limit int) error {
 	if len(body) > limit {
-		return Errorf(ResourceExhausted, "%s: %s of %d bytes exceeds the limit of %d (MaxMessageBytes)", method, what, len(body), limit)
+		return Errorf(ResourceExhausted, "%s of %d bytes exceeds the limit of %d (MaxMessageBytes)", m.what, len(body), limit)
 	}
 	var err error
-	own := c.Schema()
+	own := m.Schema()
 	switch {
 	case writer == nil:
-		err = c.DecodeGeneric(body, msg, codec.Limits{})
+		err = m.DecodeGeneric(body, msg, codec.Limits{})
 	case writer == own || own != nil && writer.ID() == own.ID():
-		err = c.Decode(body, msg, codec.Limits{})
+		err = m.Decode(body, msg, codec.Limits{})
 	default:
-		err = decodeMapped(c, writer, body, msg)
+		err = decodeMapped(m.Codec, writer, body, msg)
 	}
 	if err == nil {
 		return nil
 	}
 	if mismatch, ok := errors.AsType[*schema.MismatchError](err); ok {
-		return Errorf(FailedPrecondition, "%s: %s: the two sides disagree about the message: %w", method, what, mismatch)
+		return Errorf(FailedPrecondition, "%s: the two sides disagree about the message: %w", m.what, mismatch)
 	}
-	return Errorf(InvalidArgument, "%s: %s: %w", method, what, err)
+	return Errorf(InvalidArgument, "%s: %w", m.what, err)
 }
 
 func decodeMapped(c *codec.Codec, writer *schema.Schema, body []byte, msg any) error {
@@ -73,8 +86,7 @@ type sizeHint struct{ bytes atomic.Int64 }
 // messageRoom is what a buffer for a message has for everything else: headers, an inline schema.
 const messageRoom = 400
 
-// buffer returns a buffer that a message like the last ones fits into.
-func (h *sizeHint) buffer() *wire.Buffer { return wire.NewBuffer(messageRoom + int(h.bytes.Load())) }
+func (h *sizeHint) expected() int { return int(h.bytes.Load()) }
 
 // observe learns from a message. The hint rises at once and falls slowly, and is written only when it is wrong.
 func (h *sizeHint) observe(n int) {

@@ -28,6 +28,7 @@ type Sender[T any] interface {
 func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *spec {
 	sp := &spec{info: CallInfo{Method: name, Kind: kind}}
 	sp.info.spec = sp
+	sp.req.what, sp.rsp.what = name+": request", name+": response"
 	service, method, ok := strings.Cut(name, "/")
 	if !ok || service == "" || method == "" || len(name) > wire.MaxMethodBytes {
 		panic(fmt.Sprintf(`framework: method name %q is not of the form "service/Method" with at most %d bytes`, name, wire.MaxMethodBytes))
@@ -39,10 +40,10 @@ func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *sp
 		panic(fmt.Sprintf("framework: method %s: the class is unknown, the timeout negative or a streaming method inline", name))
 	}
 	var err error
-	if sp.req, err = codec.Of[Req](); err != nil {
+	if sp.req.Codec, err = codec.Of[Req](); err != nil {
 		panic(fmt.Sprintf("framework: method %s: request: %v", name, err))
 	}
-	if sp.rsp, err = codec.Of[Resp](); err != nil {
+	if sp.rsp.Codec, err = codec.Of[Resp](); err != nil {
 		panic(fmt.Sprintf("framework: method %s: response: %v", name, err))
 	}
 	return sp

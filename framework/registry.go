@@ -73,7 +73,7 @@ func (r *registry) announcement() (names []string, schemas []*schema.Schema) {
 	seen := map[schema.ID]bool{}
 	for _, m := range r.table.Load().list {
 		names = append(names, m.sp.info.Method)
-		for _, c := range []*codec.Codec{m.sp.req, m.sp.rsp} {
+		for _, c := range []*codec.Codec{m.sp.req.Codec, m.sp.rsp.Codec} {
 			if s := c.Schema(); s != nil && !seen[s.ID()] {
 				seen[s.ID()] = true
 				schemas = append(schemas, s)

@@ -216,7 +216,7 @@ func (c *serverCall) Recv(msg any) error {
 	if c.arg != nil {
 		arg := c.arg
 		c.arg = nil
-		return decodeMessage(c.info.Method, "request", c.m.sp.req, c.writer, arg, msg, c.d.maxMessage)
+		return c.m.sp.req.decode(c.writer, arg, msg, c.d.maxMessage)
 	}
 	b, err := c.in.Recv()
 	if err == io.EOF {
@@ -234,20 +234,20 @@ func (c *serverCall) Recv(msg any) error {
 	if err != nil {
 		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
 	}
-	return decodeMessage(c.info.Method, "request", c.m.sp.req, writer, b.B[n:], msg, c.d.maxMessage)
+	return c.m.sp.req.decode(writer, b.B[n:], msg, c.d.maxMessage)
 }
 
 func (c *serverCall) Send(msg any) error {
 	sp := c.m.sp
 	conn := c.in.Conn()
-	ref := schemaRef(conn, sp.rsp)
+	ref := sp.rsp.ref(conn)
 	if c.info.Kind == KindUnary || c.info.Kind == KindClientStream {
 		if c.out != nil {
 			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
 		}
-		b := sp.rspSize.buffer()
+		b := sp.rsp.buffer()
 		b.B = wire.AppendResponse(b.B, &wire.Response{Schema: ref})
-		if err := c.appendResponse(b, &ref, msg); err != nil {
+		if err := sp.rsp.append(b, conn, &ref, msg, Internal); err != nil {
 			b.Release()
 			return err
 		}
@@ -257,26 +257,16 @@ func (c *serverCall) Send(msg any) error {
 	if err := c.sendHeader(); err != nil {
 		return err
 	}
-	b := sp.rspSize.buffer()
+	b := sp.rsp.buffer()
 	defer b.Release()
 	b.B = wire.AppendSchemaRef(b.B, &ref)
-	if err := c.appendResponse(b, &ref, msg); err != nil {
+	if err := sp.rsp.append(b, conn, &ref, msg, Internal); err != nil {
 		return err
 	}
 	if err := c.in.Send(c, wire.FrameMessage, b.B); err != nil {
 		return c.sendError(err)
 	}
 	return nil
-}
-
-func (c *serverCall) appendResponse(b *wire.Buffer, ref *wire.SchemaRef, msg any) error {
-	head := len(b.B)
-	var err error
-	if b.B, err = appendMessage(b.B, c.m.sp.rsp, ref, msg); err != nil {
-		return Errorf(Internal, "%s: response: %w", c.info.Method, err)
-	}
-	c.m.sp.rspSize.observe(len(b.B) - head)
-	return checkSent(c.in.Conn(), c.info.Method, "response", len(b.B)-head)
 }
 
 // metadata returns what the handler has set for its caller, to be added to.

@@ -3,8 +3,6 @@ package framework
 import (
 	"context"
 	"time"
-
-	"github.com/mycel-rpc/mycel/wire/codec"
 )
 
 // CallInfo describes a call. It must not be modified.
@@ -70,7 +68,5 @@ type ClientInterceptor func(next ClientFunc) ClientFunc
 type spec struct {
 	info     CallInfo
 	inline   bool
-	req, rsp *codec.Codec
-
-	reqSize, rspSize sizeHint // what messages have needed so far
+	req, rsp messageSpec
 }
