@@ -152,7 +152,7 @@ func (in *Incoming) responseWriter(n int) *writer {
 		return in.own.w
 	case n <= wire.MaxLaneFrameBytes && in.lane.w != nil:
 		return in.lane.w
-	case n <= wire.MaxWideFrameBytes && (in.lane.w == nil || in.conn.adapt.onLane(n)):
+	case in.takesWideLane(n):
 		if l := in.conn.wide[in.Class].Load(); l != nil {
 			return l.w
 		}
@@ -160,9 +160,14 @@ func (in *Incoming) responseWriter(n int) *writer {
 	return nil
 }
 
+// takesWideLane reports whether a response of n bytes that does not go back on its lane goes on our wide lane.
+func (in *Incoming) takesWideLane(n int) bool {
+	return n <= wire.MaxWideFrameBytes && (in.lane.w == nil || in.conn.adapt.onLane(n))
+}
+
 // respondElsewhere sends a response on a stream that is opened for it: our wide lane, or a response stream.
 func (c *Conn) respondElsewhere(in *Incoming, h wire.FrameHead, payload []byte) {
-	if len(payload) <= wire.MaxWideFrameBytes && (in.lane.w == nil || c.adapt.onLane(len(payload))) {
+	if in.takesWideLane(len(payload)) {
 		if l, err := c.wideLane(c.ctx, in.Class); err == nil {
 			_ = l.w.send(c.ctx, h, payload) // fails only when the connection has ended
 		}
