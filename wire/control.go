@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/mycel-rpc/mycel/wire/internal/item"
@@ -25,6 +26,7 @@ const (
 	MaxHelloBytes   = 128 << 10
 	MaxHelloMethods = 1024
 	MaxHelloSchemas = 1024
+	MaxHostOffer    = 512
 	maxSoftware     = 64
 )
 
@@ -37,11 +39,13 @@ type Hello struct {
 	MaxMessageBytes uint64   // largest message body the sender of this hello accepts
 	Methods         []string // that the sender serves; a request may name them by position
 	Schemas         [][16]byte
+	// HostOffer says how a peer on the same host can share memory with the sender; opaque here, empty if it cannot.
+	HostOffer []byte
 }
 
 // AppendHello appends the payload of a hello frame to dst.
 func AppendHello(dst []byte, h *Hello) []byte {
-	dst = item.AppendUint(item.AppendHead(dst, item.Array, 7), h.Version)
+	dst = item.AppendUint(item.AppendHead(dst, item.Array, 8), h.Version)
 	dst = item.AppendText(dst, CutText(h.Software, maxSoftware))
 	dst = item.AppendUint(dst, uint64(h.Role))
 	dst = item.AppendBytes(dst, h.Session[:])
@@ -54,7 +58,7 @@ func AppendHello(dst []byte, h *Hello) []byte {
 	for i := range h.Schemas {
 		dst = item.AppendBytes(dst, h.Schemas[i][:])
 	}
-	return dst
+	return item.AppendBytes(dst, h.HostOffer)
 }
 
 // ParseHello parses the payload of a hello frame, which b must hold exactly. The result is a copy.
@@ -62,9 +66,9 @@ func AppendHello(dst []byte, h *Hello) []byte {
 func ParseHello(b []byte) (h *Hello, err error) {
 	c := cursor{b: b, what: "hello"}
 	h = new(Hello)
-	count := c.count("payload", 7+maxEnvelopeTail)
-	if c.err == nil && count < 7 {
-		c.fail("has fewer than seven elements")
+	count := c.count("payload", 8+maxEnvelopeTail)
+	if c.err == nil && count < 8 {
+		c.fail("has fewer than eight elements")
 	}
 	if h.Version = c.uint("version"); c.err == nil && h.Version == 0 {
 		c.fail("has version 0")
@@ -89,7 +93,10 @@ func ParseHello(b []byte) (h *Hello, err error) {
 		}
 		h.Schemas = append(h.Schemas, [16]byte(id))
 	}
-	c.rest(7, count)
+	if offer := c.string(item.Bytes, "same-host offer", MaxHostOffer); len(offer) > 0 {
+		h.HostOffer = bytes.Clone(offer)
+	}
+	c.rest(8, count)
 	if err := c.finish(); err != nil {
 		return nil, err
 	}

@@ -48,12 +48,13 @@
 //
 //	 0 1 2 3 4 5 6 7
 //	+-+-+-+-+-+-+-+-+--------------+----------------+-------------------------+
-//	|0|kind |E| type | call number | payload length |  payload                |
+//	|S|kind |E| type | call number | payload length |  payload                |
 //	+-+-+-+-+-+-+-+-+--------------+----------------+-------------------------+
 //	   flags    4 bits   1..8 bytes     1..8 bytes      length bytes
 //
 // The flags E (the caller sends no further messages) and kind (0 unary, 1 server stream, 2 client stream, 3 bidi) belong
-// to request frames and are zero in all others. The call number is chosen by the caller, from 0 upwards, and
+// to request frames and are zero in all others. S, on requests, responses and messages, says that the payload is in memory
+// that both sides share and what follows is its handle (see Shared memory); limits of frames then count the handle. The call number is chosen by the caller, from 0 upwards, and
 // never used twice on a connection; it is 0 on call streams and in control frames.
 //
 //	type  name      sent by  on                        payload
@@ -102,9 +103,9 @@
 // Both sides send a hello as the first frame on the control stream. Neither waits for the other's: calls made before it
 // has arrived name methods by text and carry their schemas inline.
 //
-//	[version, software, role, session, message limit, methods, schemas]
+//	[version, software, role, session, message limit, methods, schemas, same-host offer]
 //
-// Both speak the lower version of the two. The role of the dialer's hello is 0 for a main and 1 for a bulk connection.
+// The same-host offer is a byte string, empty if there is none. Both speak the lower version of the two. The role of the dialer's hello is 0 for a main and 1 for a bulk connection.
 // Session is 16 bytes: the acceptor's is a fresh random name; a dialer repeats the name it got on its first connection,
 // so that the acceptor knows which connections belong together, or sends zeros. Message limit is the largest message body
 // that the sender of the hello accepts. An acceptor that sees no hello within its handshake timeout closes the connection.
@@ -128,6 +129,13 @@
 // On call and response streams of class bulk a side sends no more than the receiver has granted: 256 KiB, counted from
 // the preface, and then up to the limit of the last credit frame for the stream. The receiver grants about 1.25 times
 // what the path holds, shared among the streams, so that queues stay short and unread data of one stream stalls no other.
+//
+// # Shared memory
+//
+// Peers on one host may share memory; how they find that out, and what a handle is, is specified in package
+// largeobj/internal/shm. The acceptor's hello carries the offer. A side sends handles only once the other one has mapped
+// the memory they name, and a receiver gives each back as soon as it has copied the payload. A handle of memory that is
+// not shared is a violation.
 //
 // # Leaving
 //

@@ -21,10 +21,11 @@ const (
 	FrameDrained FrameType = 14
 )
 
-// Flags of a request frame. All other flag bits are zero and refused otherwise.
+// Flags of frames. All other flag bits are zero and refused otherwise.
 const (
-	FlagEnd  = 0x10 // the caller sends no further messages
-	kindMask = 0x60 // call kind
+	FlagEnd    = 0x10 // request: the caller sends no further messages
+	kindMask   = 0x60 // request: call kind
+	FlagShared = 0x80 // request, response, message: the payload is elsewhere, see FrameHead.Shared
 )
 
 // CallKind is how many messages each side of a call sends.
@@ -61,8 +62,11 @@ type FrameHead struct {
 	Type FrameType
 	Kind CallKind // of the call; requests only
 	End  bool     // requests only
-	Call uint64   // number of the call on its lane; 0 on call streams and in control frames
-	Len  int      // bytes of payload that follow the head
+	// Shared says that what follows is not the payload but a handle of it, in memory that both sides can read.
+	// Requests, responses and messages only.
+	Shared bool
+	Call   uint64 // number of the call on its lane; 0 on call streams and in control frames
+	Len    int    // bytes of payload that follow the head
 }
 
 // AppendFrameHead appends the encoding of h to dst.
@@ -70,6 +74,9 @@ func AppendFrameHead(dst []byte, h FrameHead) []byte {
 	b := byte(h.Type) | byte(h.Kind)<<5
 	if h.End {
 		b |= FlagEnd
+	}
+	if h.Shared {
+		b |= FlagShared
 	}
 	return appendVarint(appendVarint(append(dst, b), h.Call), uint64(h.Len))
 }
@@ -83,9 +90,17 @@ func ParseFrameHead(b []byte, maxLen int, knob string) (h FrameHead, n int, err 
 	}
 	h.Type = FrameType(b[0] & 0x0f)
 	if flags := b[0] &^ 0x0f; flags != 0 {
-		if h.Type != FrameRequest || flags&^(FlagEnd|kindMask) != 0 {
+		allowed := byte(0)
+		switch h.Type {
+		case FrameRequest:
+			allowed = FlagEnd | kindMask | FlagShared
+		case FrameResponse, FrameMessage:
+			allowed = FlagShared
+		}
+		if flags&^allowed != 0 {
 			return h, 0, malformed("frame head", "has unknown flags")
 		}
+		h.Shared = flags&FlagShared != 0
 		h.End = flags&FlagEnd != 0
 		h.Kind = CallKind(flags & kindMask >> 5)
 	}

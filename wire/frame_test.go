@@ -46,7 +46,7 @@ func TestFrameHeadRefusesUnknownTypesAndFlags(t *testing.T) {
 	}
 	for first := range 256 {
 		typ, flags := FrameType(first&0x0f), first&0xf0
-		ok := known[typ] && (flags == 0 || typ == FrameRequest && flags < 0x80)
+		ok := known[typ] && (flags == 0 || typ == FrameRequest || flags == FlagShared && (typ == FrameResponse || typ == FrameMessage))
 		_, _, err := ParseFrameHead([]byte{byte(first), 0, 0}, 1, "")
 		if ok != (err == nil) || !ok && !isFormat(err) {
 			t.Errorf("first byte %#02x: error %v, want accepted %v", first, err, ok)

@@ -109,6 +109,7 @@ func samples() []sample {
 		hello("hello with everything", Hello{
 			Version: 3, Software: "mycel-go", Role: RoleBulk, Session: sampleID, MaxMessageBytes: 4 << 20,
 			Methods: []string{"greeter.v1/Hello", "b"}, Schemas: [][16]byte{sampleID, {}},
+			HostOffer: []byte("offer"),
 		}),
 		answer("schema accepted", SchemaAnswer{Num: 1}),
 		answer("schema refused", SchemaAnswer{Num: 2047, Refused: true, Reason: "too deep"}),
