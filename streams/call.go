@@ -50,17 +50,29 @@ type ownStream struct {
 // Errors: [ErrDraining] when the peer takes no more calls, a *[ConnError] when the connection has ended, the cause
 // of ctx when that ends first. The call did not start when Start fails.
 func (c *Conn) Start(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, payload *wire.Buffer) (*Call, error) {
+	var shared Memory
+	if kind == wire.Unary {
+		payload, shared = c.share(payload)
+	}
 	defer payload.Release()
-	weight := int64(1 + len(payload.B)/weightBytes)
+	call, err := c.startCall(ctx, class, kind, end, shared != nil, payload.B)
+	if err != nil && shared != nil {
+		shared.Drop(payload.B)
+	}
+	return call, err
+}
+
+func (c *Conn) startCall(ctx context.Context, class wire.Class, kind wire.CallKind, end, shared bool, payload []byte) (*Call, error) {
+	weight := int64(1 + len(payload)/weightBytes)
 	if err := c.callStarted(weight); err != nil {
 		return nil, err
 	}
 	var call *Call
 	var err error
-	if kind == wire.Unary && c.adapt.onLane(len(payload.B)) {
-		call, err = c.startOnLane(ctx, class, weight, payload.B)
+	if kind == wire.Unary && (shared || c.adapt.onLane(len(payload))) {
+		call, err = c.startOnLane(ctx, class, weight, shared, payload)
 	} else {
-		call, err = c.startOnStream(ctx, class, kind, end, weight, payload.B)
+		call, err = c.startOnStream(ctx, class, kind, end, weight, payload)
 	}
 	if err != nil {
 		if call == nil { // otherwise it has been closed, and so counted
@@ -75,7 +87,7 @@ func (c *Conn) Start(ctx context.Context, class wire.Class, kind wire.CallKind, 
 // drops what exceeds that, and slows down as after a loss), so that bytes in flight are load just as calls are.
 const weightBytes = 2 << 10
 
-func (c *Conn) startOnLane(ctx context.Context, class wire.Class, weight int64, payload []byte) (*Call, error) {
+func (c *Conn) startOnLane(ctx context.Context, class wire.Class, weight int64, shared bool, payload []byte) (*Call, error) {
 	id := c.nextCall.Add(1) - 1
 	l, err := c.lane(ctx, class, id)
 	if err == nil && len(payload) > wire.MaxLaneFrameBytes {
@@ -90,7 +102,7 @@ func (c *Conn) startOnLane(ctx context.Context, class wire.Class, weight int64, 
 		call.recycle()
 		return nil, c.Err()
 	}
-	if err := l.w.send(ctx, wire.FrameHead{Type: wire.FrameRequest, End: true, Call: id}, payload); err != nil {
+	if err := l.w.send(ctx, wire.FrameHead{Type: wire.FrameRequest, End: true, Shared: shared, Call: id}, payload); err != nil {
 		if c.pending.remove(id) == nil {
 			<-call.done         // the end of the connection finished it,
 			call.resp.Release() // or a peer that answers what it was not asked
@@ -154,7 +166,7 @@ func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.Ca
 // callReader reads a stream that carries one call.
 func (c *Conn) callReader(s recvStream) *frameReader {
 	r := newFrameReader(s, streamReadBytes, c.cfg.MaxMessageBytes+wire.MaxHeaderBytes, "MaxMessageBytes")
-	r.pending = &c.incoming
+	r.pending, r.own = &c.incoming, true
 	return r
 }
 

@@ -71,6 +71,9 @@ type Config struct {
 	// it owns the call from then on. nil refuses every call as unimplemented.
 	Serve func(*Incoming)
 
+	// HostOffer returns what the hello of an acceptor offers to a peer on the same host; nil offers nothing.
+	HostOffer func(*Conn) []byte
+
 	// NewOwner is called for each connection before it carries anything; [Conn.Owner] returns the result.
 	NewOwner func(*Conn) any
 

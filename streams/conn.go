@@ -54,6 +54,7 @@ type Conn struct {
 	incoming    budget
 	credits     credits
 	adapt       adapt
+	memory      atomic.Pointer[Memory] // nil unless the peer is on this host and shares memory
 
 	peer       atomic.Pointer[peer] // nil until the hello has arrived
 	goneAway   atomic.Bool          // the peer sent goaway: no new calls
@@ -150,6 +151,9 @@ func (c *Conn) hello() *wire.Hello {
 	}
 	for _, s := range c.cfg.Schemas {
 		h.Schemas = append(h.Schemas, s.ID())
+	}
+	if c.cfg.HostOffer != nil && !c.dialer {
+		h.HostOffer = c.cfg.HostOffer(c)
 	}
 	return h
 }
@@ -270,6 +274,19 @@ func (c *Conn) Close() { c.CloseWith(wire.CloseNone, "closed by the application"
 func (c *Conn) CloseWith(code uint64, text string) {
 	c.t.close(code, text)
 	<-c.signal.closed
+}
+
+// Go runs f on a goroutine that Close waits for; f must return soon after Done is closed. It reports false, without
+// running f, when the connection has ended.
+func (c *Conn) Go(f func()) bool { return c.spawn(f) }
+
+// Dialer reports whether this side opened the connection.
+func (c *Conn) Dialer() bool { return c.dialer }
+
+// ExportKeyingMaterial returns key material of length bytes that only the two ends of this connection know (RFC 8446,
+// section 7.5). It fails on a connection without TLS.
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
+	return c.t.exportKey(label, context, length)
 }
 
 // spawn runs f on a goroutine that Close waits for. It reports false when the connection has ended.

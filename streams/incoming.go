@@ -120,13 +120,16 @@ func (in *Incoming) Recv() (*wire.Buffer, error) {
 // does not take at once is sent by a goroutine of the connection.
 func (in *Incoming) Respond(payload *wire.Buffer) {
 	h := wire.FrameHead{Type: wire.FrameResponse, Call: in.id}
-	w := in.responseWriter(len(payload.B))
 	if in.own != nil {
 		in.own.stop() // from here on the writer notices a caller that gives up
 		h.Call = 0
 	} else {
 		in.lane.forget(in.id)
+		var shared Memory
+		payload, shared = in.conn.share(payload)
+		h.Shared = shared != nil
 	}
+	w := in.responseWriter(len(payload.B))
 	if w != nil && w.trySend(h, payload.B) {
 		in.responded(payload)
 		return

@@ -93,6 +93,11 @@ func (l *lane) handle(f *frame) error {
 		f.large.Release()
 		return &wire.LimitError{What: "frame on a lane", Limit: uint64(l.limit), Got: uint64(f.Len)}
 	}
+	if f.Shared {
+		if err := l.takeShared(f); err != nil {
+			return err
+		}
+	}
 	switch f.Type {
 	case wire.FrameResponse:
 		return l.conn.deliver(f.Call, f.take())

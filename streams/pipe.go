@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -160,6 +161,10 @@ func (e *pipeEnd) cause() error {
 	err := *p.mu.err.(*ConnError)
 	err.Remote = p.mu.closer != e.side
 	return &err
+}
+
+func (e *pipeEnd) exportKey(string, []byte, int) ([]byte, error) {
+	return nil, errors.New("streams: a connection in memory has no key material")
 }
 
 func (e *pipeEnd) stats() Stats {

@@ -224,6 +224,11 @@ func (t *quicTransport) cause() error          { return quicError(context.Cause(
 func (t *quicTransport) remoteAddr() net.Addr  { return t.conn.RemoteAddr() }
 func (t *quicTransport) localAddr() net.Addr   { return t.conn.LocalAddr() }
 
+func (t *quicTransport) exportKey(label string, context []byte, length int) ([]byte, error) {
+	state := t.conn.ConnectionState().TLS
+	return state.ExportKeyingMaterial(label, context, length)
+}
+
 func (t *quicTransport) stats() Stats {
 	s := t.conn.ConnectionStats()
 	return Stats{

@@ -26,6 +26,7 @@ type frameReader struct {
 	pos     int // consumed part of buf.B
 	maxLen  int
 	knob    string
+	own     bool    // the stream carries one call
 	pending *budget // of the connection; large payloads are counted until they are complete
 	idle    func(time.Time)
 }
@@ -60,6 +61,9 @@ func (r *frameReader) release() {
 func (r *frameReader) next() (f frame, err error) {
 	for {
 		h, n, err := wire.ParseFrameHead(r.buf.B[r.pos:], r.maxLen, r.knob)
+		if err == nil && h.Shared && r.own {
+			return f, violation(wire.CloseProtocol, "handle of shared memory on the stream of a call")
+		}
 		switch {
 		case err == nil && len(r.buf.B)-r.pos-n >= h.Len:
 			start := r.pos + n

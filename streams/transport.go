@@ -22,6 +22,9 @@ type transport interface {
 	done() <-chan struct{}
 	cause() error
 
+	// exportKey is the TLS exporter of RFC 8446, section 7.5.
+	exportKey(label string, context []byte, length int) ([]byte, error)
+
 	stats() Stats
 	remoteAddr() net.Addr
 	localAddr() net.Addr

@@ -53,7 +53,7 @@
 //	   flags    4 bits   1..8 bytes     1..8 bytes      length bytes
 //
 // The flags E (the caller sends no further messages) and kind (0 unary, 1 server stream, 2 client stream, 3 bidi) belong
-// to request frames and are zero in all others. S, on requests, responses and messages, says that the payload is in memory
+// to request frames and are zero in all others. S, on requests and responses on lanes, says that the payload is in memory
 // that both sides share and what follows is its handle (see Shared memory); limits of frames then count the handle. The call number is chosen by the caller, from 0 upwards, and
 // never used twice on a connection; it is 0 on call streams and in control frames.
 //

@@ -25,7 +25,7 @@ const (
 const (
 	FlagEnd    = 0x10 // request: the caller sends no further messages
 	kindMask   = 0x60 // request: call kind
-	FlagShared = 0x80 // request, response, message: the payload is elsewhere, see FrameHead.Shared
+	FlagShared = 0x80 // request, response: the payload is elsewhere, see FrameHead.Shared
 )
 
 // CallKind is how many messages each side of a call sends.
@@ -63,7 +63,7 @@ type FrameHead struct {
 	Kind CallKind // of the call; requests only
 	End  bool     // requests only
 	// Shared says that what follows is not the payload but a handle of it, in memory that both sides can read.
-	// Requests, responses and messages only.
+	// Requests and responses on lanes only.
 	Shared bool
 	Call   uint64 // number of the call on its lane; 0 on call streams and in control frames
 	Len    int    // bytes of payload that follow the head
@@ -94,7 +94,7 @@ func ParseFrameHead(b []byte, maxLen int, knob string) (h FrameHead, n int, err 
 		switch h.Type {
 		case FrameRequest:
 			allowed = FlagEnd | kindMask | FlagShared
-		case FrameResponse, FrameMessage:
+		case FrameResponse:
 			allowed = FlagShared
 		}
 		if flags&^allowed != 0 {

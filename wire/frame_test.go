@@ -16,6 +16,8 @@ var frameHeads = []struct {
 	{"one byte becomes two", FrameHead{Type: FrameRequest, Kind: ClientStream, Call: 64, Len: 16383}},
 	{"two bytes become four", FrameHead{Type: FrameResponse, Call: 16384, Len: 16384}},
 	{"four bytes become eight", FrameHead{Type: FrameCancel, Call: 1 << 30, Len: 1<<30 - 1}},
+	{"request elsewhere", FrameHead{Type: FrameRequest, End: true, Shared: true, Call: 5, Len: 24}},
+	{"response elsewhere", FrameHead{Type: FrameResponse, Shared: true, Call: 5, Len: 24}},
 	{"largest", FrameHead{Type: FrameMessage, Call: maxVarint, Len: 1 << 30}},
 }
 
@@ -46,7 +48,7 @@ func TestFrameHeadRefusesUnknownTypesAndFlags(t *testing.T) {
 	}
 	for first := range 256 {
 		typ, flags := FrameType(first&0x0f), first&0xf0
-		ok := known[typ] && (flags == 0 || typ == FrameRequest || flags == FlagShared && (typ == FrameResponse || typ == FrameMessage))
+		ok := known[typ] && (flags == 0 || typ == FrameRequest || flags == FlagShared && typ == FrameResponse)
 		_, _, err := ParseFrameHead([]byte{byte(first), 0, 0}, 1, "")
 		if ok != (err == nil) || !ok && !isFormat(err) {
 			t.Errorf("first byte %#02x: error %v, want accepted %v", first, err, ok)
