@@ -6,6 +6,7 @@ replace github.com/mycel-rpc/mycel => ../..
 
 require (
 	github.com/coder/websocket v1.8.15
+	github.com/fxamacker/cbor/v2 v2.10.0
 	github.com/gorilla/websocket v1.5.3
 	github.com/lxzan/gws v1.8.9
 	github.com/mycel-rpc/mycel v0.0.0
@@ -14,11 +15,11 @@ require (
 	github.com/vmihailenco/msgpack/v5 v5.4.1
 	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.56.0
+	google.golang.org/protobuf v1.36.12
 )
 
 require (
 	github.com/dolthub/maphash v0.1.0 // indirect
-	github.com/fxamacker/cbor/v2 v2.10.0 // indirect
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/klauspost/compress v1.17.9 // indirect
 	github.com/philhofer/fwd v1.2.0 // indirect
@@ -34,4 +35,7 @@ require (
 	golang.org/x/tools v0.47.0 // indirect
 )
 
-tool github.com/tinylib/msgp
+tool (
+	github.com/tinylib/msgp
+	google.golang.org/protobuf/cmd/protoc-gen-go
+)
