@@ -20,6 +20,18 @@
 //
 // A ratio is larger than 1 where Mycel is better, whichever direction of the metric that is.
 //
+// # Codecs alone
+//
+// The scenario "codec" encodes and decodes messages without a network, in one goroutine: Mycel's codec beside four
+// libraries, which package codecs describes. It takes about 25 seconds, so it is no part of the overview:
+//
+//	go run ./bench -scenario codec -rounds 5
+//
+// Its codecs take turns like transports, and its rows and ratios stand among the others, as "codec-encode" and
+// "codec-decode". There "transport" is the codec and "message" what it worked on, a key that calls do not have; the
+// metrics are "ns_per_op", "encoded_bytes", "allocs_per_call" and "alloc_bytes_per_call", the last two absent if
+// nothing was allocated. Time is that of the clock, with what the garbage collector takes from the goroutine.
+//
 // # The baseline
 //
 // wss is hypha-rpc's way of calling, in the best form we can give it: one binary WebSocket message over TLS 1.3 per

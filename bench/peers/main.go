@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mycel-rpc/mycel/bench/peers/codecs"
 )
 
 func main() {
@@ -39,8 +41,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
 	var (
-		scenarioNames  = flags.String("scenario", "", "comma-separated `names` of scenarios (default all; see -list)")
-		transportNames = flags.String("transport", "", "comma-separated `names` of transports (default all; see -list)")
+		scenarioNames  = flags.String("scenario", "", "comma-separated `names` of scenarios (default all but codec; see -list)")
+		transportNames = flags.String("transport", "", "comma-separated `names` of transports (default all; see -list); codec has none")
 		duration       = flags.Duration("duration", 150*time.Millisecond, "length of a round of one transport, larger than zero")
 		warmup         = flags.Duration("warmup", 100*time.Millisecond, "length of the round before the first, which is not counted; zero for none")
 		rounds         = flags.Int("rounds", 3, "rounds, of which the median is reported; at least 1")
@@ -64,7 +66,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	p := &plan{rounds: *rounds, duration: *duration, warmup: *warmup, progress: progress}
 	var err error
-	if p.scenarios, err = choose(scenarios(), *scenarioNames, func(s scenario) string { return s.name }); err != nil {
+	if p.scenarios, err = chooseScenarios(*scenarioNames); err != nil {
 		return err
 	}
 	if p.transports, err = choose(transports(), *transportNames, func(t transport) string { return t.name }); err != nil {
@@ -78,7 +80,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	before := readMachineTime()
 	failed := errors.Join(p.run(ctx, r), stopProfile())
 	r.Host.OthersPercent = readMachineTime().othersPercent(before)
-	r.sort(names(transports()))
+	r.sort(append(names(transports()), codecs.Names()...))
 	r.summarize()
 	return errors.Join(failed, r.write(out, *jsonFile))
 }
@@ -92,6 +94,14 @@ func (r *report) write(out io.Writer, jsonFile string) error {
 		return fmt.Errorf("bench: %w", err)
 	}
 	return errors.Join(r.writeJSON(f), f.Close())
+}
+
+func chooseScenarios(list string) ([]scenario, error) {
+	chosen, err := choose(scenarios(), list, func(s scenario) string { return s.name })
+	if list == "" {
+		chosen = slices.DeleteFunc(chosen, func(s scenario) bool { return s.named })
+	}
+	return chosen, err
 }
 
 // choose returns the elements that a comma-separated list names, in their own order, or all if it is empty.

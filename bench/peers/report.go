@@ -21,6 +21,9 @@ type rowKey struct {
 	Transport   string `json:"transport"`
 	SizeBytes   int    `json:"size_bytes"`  // of a request, or of a message of a stream
 	Concurrency int    `json:"concurrency"` // calls outstanding; of mixed: the large calls beside
+	// Message is what was encoded or decoded, in rows that are no calls: there Transport is a codec, and SizeBytes what
+	// the candidate makes of the message.
+	Message string `json:"message,omitzero"`
 }
 
 // row is the median of its rounds, metric by metric, and the extremes.
@@ -33,7 +36,8 @@ type row struct {
 	rounds []metrics
 }
 
-// metrics are the figures of a row. One that was not measured is zero, and absent in JSON.
+// metrics are the figures of a row. One that was not measured is zero, and absent in JSON. In the rows of codecs, a call
+// is an encoding or a decoding.
 type metrics struct {
 	CallsPerS         float64 `json:"calls_per_s,omitzero"`     // or messages per second
 	MBPerS            float64 `json:"mb_per_s,omitzero"`        // 10^6 bytes of payload, one direction
@@ -43,6 +47,8 @@ type metrics struct {
 	AllocsPerCall     float64 `json:"allocs_per_call,omitzero"`
 	AllocBytesPerCall float64 `json:"alloc_bytes_per_call,omitzero"`
 	WireBytesPerCall  float64 `json:"wire_bytes_per_call,omitzero"` // both directions, without IP, TCP and UDP headers
+	NanosPerOp        float64 `json:"ns_per_op,omitzero"`           // to encode or decode a message once
+	EncodedBytes      float64 `json:"encoded_bytes,omitzero"`       // of that message
 }
 
 // metricOf describes each metric once.
@@ -59,6 +65,8 @@ var metricOf = []struct {
 	{"allocs_per_call", func(m *metrics) *float64 { return &m.AllocsPerCall }, false},
 	{"alloc_bytes_per_call", func(m *metrics) *float64 { return &m.AllocBytesPerCall }, false},
 	{"wire_bytes_per_call", func(m *metrics) *float64 { return &m.WireBytesPerCall }, false},
+	{"ns_per_op", func(m *metrics) *float64 { return &m.NanosPerOp }, false},
+	{"encoded_bytes", func(m *metrics) *float64 { return &m.EncodedBytes }, false},
 }
 
 // ratio compares the candidate with a baseline. It is larger than 1 where the candidate is better, whichever
@@ -67,6 +75,7 @@ type ratio struct {
 	Scenario    string  `json:"scenario"`
 	SizeBytes   int     `json:"size_bytes"`
 	Concurrency int     `json:"concurrency"`
+	Message     string  `json:"message,omitzero"`
 	Metric      string  `json:"metric"`
 	Over        string  `json:"over"`  // the baseline
 	Value       float64 `json:"value"` // of the medians
@@ -133,7 +142,7 @@ func ratiosOf(c, base *row) []ratio {
 		for i := range min(len(c.rounds), len(base.rounds)) {
 			paired = append(paired, better(&c.rounds[i], &base.rounds[i]))
 		}
-		out = append(out, ratio{base.Scenario, base.SizeBytes, base.Concurrency, metric.name, base.Transport,
+		out = append(out, ratio{base.Scenario, base.SizeBytes, base.Concurrency, base.Message, metric.name, base.Transport,
 			better(&c.metrics, &base.metrics), slices.Min(paired), slices.Max(paired)})
 	}
 	return out
@@ -146,9 +155,9 @@ func median(values []float64) float64 {
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
-// sort groups the rows of a case, in the order in which the cases were first seen, and orders them as the transports
-// are listed.
-func (r *report) sort(transportNames []string) {
+// sort groups the rows of a case, in the order in which the cases were first seen, and orders them their transports
+// or codecs as listed.
+func (r *report) sort(listed []string) {
 	first := map[rowKey]int{}
 	caseOf := func(k rowKey) rowKey { k.Transport = ""; return k }
 	for i, row := range r.Rows {
@@ -159,7 +168,7 @@ func (r *report) sort(transportNames []string) {
 	slices.SortStableFunc(r.Rows, func(a, b row) int {
 		return cmp.Or(
 			cmp.Compare(first[caseOf(a.rowKey)], first[caseOf(b.rowKey)]),
-			cmp.Compare(slices.Index(transportNames, a.Transport), slices.Index(transportNames, b.Transport)),
+			cmp.Compare(slices.Index(listed, a.Transport), slices.Index(listed, b.Transport)),
 		)
 	})
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +65,38 @@ func TestRatiosAreLargerThanOneWhereTheCandidateIsBetter(t *testing.T) {
 	}
 }
 
+// exampleCodecReport has one row of a transport, and a message in two codecs and two directions.
+func exampleCodecReport() *report {
+	r := &report{}
+	r.addRound(rowKey{Scenario: "small", Transport: candidate, SizeBytes: 100, Concurrency: 1}, metrics{CallsPerS: 20_000})
+	for _, direction := range []string{codecEncode, codecDecode} {
+		key := rowKey{Scenario: direction, Transport: "cbor", SizeBytes: 28, Concurrency: 1, Message: "call"}
+		r.addRound(key, metrics{NanosPerOp: 120, AllocsPerCall: 6, AllocBytesPerCall: 300, EncodedBytes: 42})
+		r.addRound(key, metrics{NanosPerOp: 80, AllocsPerCall: 6, AllocBytesPerCall: 300, EncodedBytes: 42})
+		key.Transport = candidate
+		r.addRound(key, metrics{NanosPerOp: 20, EncodedBytes: 28})
+		r.addRound(key, metrics{NanosPerOp: 20, EncodedBytes: 28})
+		key.Message = "other" // has no ratio over the cbor of "call"
+		r.addRound(key, metrics{NanosPerOp: 5, EncodedBytes: 28})
+	}
+	r.sort([]string{candidate, "cbor"})
+	r.summarize()
+	return r
+}
+
+func TestRatiosOfCodecsAreOfTheSameMessageAndDirection(t *testing.T) {
+	r := exampleCodecReport()
+	want := []ratio{
+		{codecEncode, 28, 1, "call", "ns_per_op", "cbor", 5, 4, 6},
+		{codecEncode, 28, 1, "call", "encoded_bytes", "cbor", 1.5, 1.5, 1.5},
+		{codecDecode, 28, 1, "call", "ns_per_op", "cbor", 5, 4, 6},
+		{codecDecode, 28, 1, "call", "encoded_bytes", "cbor", 1.5, 1.5, 1.5},
+	}
+	if !slices.Equal(r.Ratios, want) {
+		t.Errorf("ratios %+v, want %+v", r.Ratios, want)
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for _, test := range []struct {
 		values []float64
@@ -78,7 +113,7 @@ func TestMedian(t *testing.T) {
 }
 
 func TestReportsMatchTheGoldenFiles(t *testing.T) {
-	var js, table bytes.Buffer
+	var js, table, codecTable bytes.Buffer
 	r := exampleReport()
 	if err := r.writeJSON(&js); err != nil {
 		t.Fatal(err)
@@ -89,7 +124,10 @@ func TestReportsMatchTheGoldenFiles(t *testing.T) {
 	if err := r.writeTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	for file, got := range map[string][]byte{"testdata/report.json": js.Bytes(), "testdata/report.txt": table.Bytes()} {
+	if err := exampleCodecReport().writeTable(&codecTable); err != nil {
+		t.Fatal(err)
+	}
+	for file, got := range map[string][]byte{"testdata/report.json": js.Bytes(), "testdata/report.txt": table.Bytes(), "testdata/codec.txt": codecTable.Bytes()} {
 		if *update {
 			if err := os.WriteFile(file, got, 0o644); err != nil {
 				t.Fatal(err)
@@ -118,6 +156,47 @@ func TestRunReportsTheChosenRowsAndNothingElse(t *testing.T) {
 	}
 	if n := strings.Count(string(js), `"scenario"`); n != 4 { // three of small; connect-cold, but nothing to resume
 		t.Errorf("%d rows, want 4:\n%s%s", n, &progress, &out)
+	}
+}
+
+func TestRunReportsEveryCodecInBothDirections(t *testing.T) {
+	var out, progress bytes.Buffer
+	file := t.TempDir() + "/report.json"
+	err := run(t.Context(), []string{"-scenario", "codec", "-duration", "1ms", "-warmup", "0s", "-rounds", "2", "-json", file}, &out, &progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got report
+	if err := json.Unmarshal(js, &got); err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]int{}
+	for _, row := range got.Rows {
+		rows[row.Scenario+" "+row.Message]++
+		if row.NanosPerOp <= 0 || row.EncodedBytes <= 0 || row.Min.NanosPerOp > row.NanosPerOp || row.Max.NanosPerOp < row.NanosPerOp {
+			t.Errorf("row %+v", row)
+		}
+	}
+	want := map[string]int{ // floats are also decoded into a value that is reused, and "evolved" compares two readers
+		"codec-encode call": 5, "codec-encode call-2k": 5, "codec-encode float64x128": 5,
+		"codec-decode call": 5, "codec-decode call-2k": 5, "codec-decode float64x128": 6, "codec-decode evolved": 2,
+	}
+	if !maps.Equal(rows, want) {
+		t.Errorf("rows %v, want %v", rows, want)
+	}
+}
+
+func TestTheOverviewLeavesOutScenariosThatMustBeNamed(t *testing.T) {
+	overview, err := chooseScenarios("")
+	if err != nil || len(overview) != len(scenarios())-1 {
+		t.Errorf("%d of %d scenarios, error %v; want all but one", len(overview), len(scenarios()), err)
+	}
+	if named, err := chooseScenarios("codec"); err != nil || len(named) != 1 {
+		t.Errorf("%d scenarios, error %v; want the one that is named", len(named), err)
 	}
 }
 

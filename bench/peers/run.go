@@ -29,13 +29,24 @@ const overtime = 30 * time.Second
 func (p *plan) run(ctx context.Context, r *report) error {
 	failures := 0
 	for _, s := range p.scenarios {
+		if s.run != nil {
+			err := s.run(ctx, p, r)
+			if ctx.Err() != nil {
+				return stopped(ctx)
+			}
+			if err != nil {
+				fmt.Fprintln(p.progress, err)
+				failures++
+			}
+			continue
+		}
 		for _, c := range s.cases {
 			start := time.Now()
 			fmt.Fprintf(p.progress, "%-15s %8s x%-5d", c.row.Scenario, size(c.row.SizeBytes), c.row.Concurrency)
 			measured, err := p.runCase(ctx, c)
 			if ctx.Err() != nil {
 				fmt.Fprintln(p.progress)
-				return fmt.Errorf("bench: stopped early: %w", context.Cause(ctx))
+				return stopped(ctx)
 			}
 			for i := range measured {
 				r.addRound(measured[i].row, measured[i].metrics())
@@ -51,6 +62,10 @@ func (p *plan) run(ctx context.Context, r *report) error {
 		return fmt.Errorf("bench: %d cases failed, see above", failures)
 	}
 	return nil
+}
+
+func stopped(ctx context.Context) error {
+	return fmt.Errorf("bench: stopped early: %w", context.Cause(ctx))
 }
 
 // summary tells the median rates of a case in a few words.

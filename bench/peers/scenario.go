@@ -14,6 +14,10 @@ type scenario struct {
 	name  string // as given to -scenario
 	about string // one sentence for -list
 	cases []benchCase
+	// run measures instead of cases what the transports have no part in, and adds it to the report.
+	run func(context.Context, *plan, *report) error
+	// named scenarios run only when -scenario names them.
+	named bool
 }
 
 // benchCase is measured by all transports in turn.
@@ -44,35 +48,37 @@ const (
 
 func scenarios() []scenario {
 	return []scenario{
-		{"small", "Unary echo of a record of about 100 bytes, by 1, 64 and 1024 concurrent callers.", []benchCase{
+		{name: "small", about: "Unary echo of a record of about 100 bytes, by 1, 64 and 1024 concurrent callers.", cases: []benchCase{
 			calls("small", smallBytes, 1, smallEcho),
 			calls("small", smallBytes, 64, smallEcho),
 			calls("small", smallBytes, 1024, smallEcho),
 		}},
-		{"medium", "Unary echo of nested records, texts and columns of floats, 16 and 100 KiB, by 64 callers.", []benchCase{
+		{name: "medium", about: "Unary echo of nested records, texts and columns of floats, 16 and 100 KiB, by 64 callers.", cases: []benchCase{
 			calls("medium", 16<<10, 64, mediumEcho),
 			calls("medium", 100<<10, 64, mediumEcho),
 		}},
-		{"medium-bytes", "Unary echo of as many random bytes.", []benchCase{
+		{name: "medium-bytes", about: "Unary echo of as many random bytes.", cases: []benchCase{
 			calls("medium-bytes", 16<<10, 64, bytesEcho),
 			calls("medium-bytes", 100<<10, 64, bytesEcho),
 		}},
-		{"large", "Unary echo of 1 and 16 MiB of random bytes by 4 callers; each call moves them there and back.", []benchCase{
+		{name: "large", about: "Unary echo of 1 and 16 MiB of random bytes by 4 callers; each call moves them there and back.", cases: []benchCase{
 			calls("large", 1<<20, 4, bytesEcho),
 			calls("large", 16<<20, 4, bytesEcho),
 		}},
-		{"stream", "Messages of about 50 bytes and of 1 KiB from the server, as fast as one stream carries them.", []benchCase{
+		{name: "stream", about: "Messages of about 50 bytes and of 1 KiB from the server, as fast as one stream carries them.", cases: []benchCase{
 			messages(tickBytes, readTicks),
 			messages(1<<10, readBlobs),
 		}},
-		{"mixed", "500 small calls per second, timed from when they were due, idle and beside 4 callers that echo 1 MiB.", []benchCase{
+		{name: "mixed", about: "500 small calls per second, timed from when they were due, idle and beside 4 callers that echo 1 MiB.", cases: []benchCase{
 			mixed(0),
 			mixed(bulkWorkers),
 		}},
-		{"connect", "Dial and first small call, with a full handshake and with a resumed session.", []benchCase{
+		{name: "connect", about: "Dial and first small call, with a full handshake and with a resumed session.", cases: []benchCase{
 			connect("connect-cold", false),
 			connect("connect-resumed", true),
 		}},
+		{name: "codec", about: "Encode and decode the same messages with several libraries, without a network; only when named.",
+			run: runCodecs, named: true},
 	}
 }
 

@@ -9,35 +9,85 @@ import (
 	"text/tabwriter"
 )
 
-// writeTable writes the rows, aligned, grouped by case. Beside each baseline stands by how much the candidate is
-// better: rate, latencies, CPU, allocations, bytes on the wire.
+// writeTable writes the rows of calls and then those of codecs, aligned, grouped by case. Beside each baseline stands
+// by how much the candidate is better: rate, latencies, CPU, allocations, bytes on the wire.
 func (r *report) writeTable(w io.Writer) error {
+	var calls, codecs []*row
+	for i := range r.Rows {
+		if row := &r.Rows[i]; row.Message == "" {
+			calls = append(calls, row)
+		} else {
+			codecs = append(codecs, row)
+		}
+	}
+	var err error
+	if len(calls) > 0 || len(codecs) == 0 {
+		err = r.writeGroups(w, calls, callColumns)
+	}
+	if len(calls) > 0 && len(codecs) > 0 && err == nil {
+		_, err = fmt.Fprintln(w)
+	}
+	if len(codecs) > 0 && err == nil {
+		err = r.writeGroups(w, codecs, codecColumns)
+	}
+	return err
+}
+
+// columns are what a table shows of a row, and of the ratios of the candidate over it.
+type columns struct {
+	header  string
+	format  func(*row) string
+	ratios  string   // continues the header
+	metrics []string // of the ratios
+}
+
+var callColumns = columns{
+	"scenario\tsize\tconc.\ttransport\tper s\tMB/s\tp50 µs\tp99 µs\tCPU µs\tallocs\tB alloc\tB wire\tmin..max per s\t",
+	func(row *row) string {
+		return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s..%s\t",
+			row.Scenario, size(row.SizeBytes), row.Concurrency, row.Transport,
+			number(row.CallsPerS), number(row.MBPerS), number(row.P50Micros), number(row.P99Micros), number(row.CPUMicrosPerCall),
+			number(row.AllocsPerCall), number(row.AllocBytesPerCall), number(row.WireBytesPerCall),
+			number(row.Min.CallsPerS), number(row.Max.CallsPerS))
+	},
+	candidate + " ×rate\t×p50\t×p99\t×CPU\t×allocs\t×wire\t",
+	[]string{"calls_per_s", "p50_us", "p99_us", "cpu_us_per_call", "allocs_per_call", "wire_bytes_per_call"},
+}
+
+var codecColumns = columns{
+	"scenario\tmessage\tcodec\tns\tallocs\tB alloc\tB encoded\tmin..max ns\t",
+	func(row *row) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s..%s\t",
+			row.Scenario, row.Message, row.Transport,
+			number(row.NanosPerOp), number(row.AllocsPerCall), number(row.AllocBytesPerCall), number(row.EncodedBytes),
+			number(row.Min.NanosPerOp), number(row.Max.NanosPerOp))
+	},
+	candidate + " ×time\t×allocs\t×B alloc\t×encoded\t",
+	[]string{"ns_per_op", "allocs_per_call", "alloc_bytes_per_call", "encoded_bytes"},
+}
+
+func (r *report) writeGroups(w io.Writer, rows []*row, c columns) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	compared, several := len(r.Ratios) > 0, false
-	for i := range r.Rows {
-		several = several || r.Rows[i].Transport != r.Rows[0].Transport
+	for _, row := range rows {
+		several = several || row.Transport != rows[0].Transport
 	}
-	header := "scenario\tsize\tconc.\ttransport\tper s\tMB/s\tp50 µs\tp99 µs\tCPU µs\tallocs\tB alloc\tB wire\tmin..max per s\t"
+	header := c.header
 	if compared {
-		header += candidate + " ×rate\t×p50\t×p99\t×CPU\t×allocs\t×wire\t"
+		header += c.ratios
 	}
 	fmt.Fprintln(t, header)
 	var last rowKey
-	for i := range r.Rows {
-		row := &r.Rows[i]
+	for i, row := range rows {
 		this := row.rowKey
 		this.Transport = ""
 		if i > 0 && this != last && several {
 			fmt.Fprintln(t, strings.Repeat("\t", strings.Count(header, "\t")))
 		}
 		last = this
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s..%s\t",
-			row.Scenario, size(row.SizeBytes), row.Concurrency, row.Transport,
-			number(row.CallsPerS), number(row.MBPerS), number(row.P50Micros), number(row.P99Micros), number(row.CPUMicrosPerCall),
-			number(row.AllocsPerCall), number(row.AllocBytesPerCall), number(row.WireBytesPerCall),
-			number(row.Min.CallsPerS), number(row.Max.CallsPerS))
+		fmt.Fprint(t, c.format(row))
 		if compared {
-			for _, metric := range []string{"calls_per_s", "p50_us", "p99_us", "cpu_us_per_call", "allocs_per_call", "wire_bytes_per_call"} {
+			for _, metric := range c.metrics {
 				fmt.Fprintf(t, "%s\t", r.ratioText(row.rowKey, metric))
 			}
 		}
@@ -51,7 +101,7 @@ func (r *report) writeTable(w io.Writer) error {
 
 func (r *report) ratioText(over rowKey, metric string) string {
 	for _, x := range r.Ratios {
-		if x.Scenario == over.Scenario && x.SizeBytes == over.SizeBytes && x.Concurrency == over.Concurrency && x.Over == over.Transport && x.Metric == metric {
+		if x.Scenario == over.Scenario && x.SizeBytes == over.SizeBytes && x.Concurrency == over.Concurrency && x.Message == over.Message && x.Over == over.Transport && x.Metric == metric {
 			return strconv.FormatFloat(x.Value, 'f', 2, 64)
 		}
 	}
