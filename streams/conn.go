@@ -115,6 +115,7 @@ func (c *Conn) start(ctx context.Context) error {
 		s, err := c.t.openStream(ctx)
 		if err != nil {
 			c.t.close(wire.CloseNone, "")
+			c.shutdown()
 			return err
 		}
 		c.openControl(s, true)

@@ -23,6 +23,10 @@ type Incoming struct {
 	// Payload is the request header and the first message. Whoever serves the call owns it.
 	Payload *wire.Buffer
 
+	// Undo is called, unless it is nil, when the caller of a call on a lane turns out to have given up before the response
+	// that was sent reached it. It must not block.
+	Undo func()
+
 	conn *Conn
 	lane *lane
 	id   uint64
@@ -124,7 +128,7 @@ func (in *Incoming) Respond(payload *wire.Buffer) {
 		in.own.stop() // from here on the writer notices a caller that gives up
 		h.Call = 0
 	} else {
-		in.lane.forget(in.id)
+		in.lane.forget(in)
 		var shared Memory
 		payload, shared = in.conn.share(payload)
 		h.Shared = shared != nil

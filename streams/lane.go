@@ -33,7 +33,17 @@ type lane struct {
 	mu struct {
 		sync.Mutex
 		serving map[uint64]*Incoming // requests of the peer in progress; nil when the lane has ended
+		undo    []answered           // ring of undoWindow, made when it is needed: the last ones that were answered and have an Undo
+		next    int                  // in undo
 	}
+}
+
+// undoWindow is how many answered calls a lane remembers, to undo what is attached to responses that crossed a cancel frame.
+const undoWindow = 64
+
+type answered struct {
+	id   uint64
+	undo func()
 }
 
 func (l *lane) init(c *Conn, s sendStream, class wire.Class) {
@@ -116,9 +126,16 @@ func (l *lane) handle(f *frame) error {
 		}
 		l.mu.Lock()
 		in := l.mu.serving[f.Call]
+		var undo func()
+		if in == nil { // the response is already on its way, and nobody waits for it
+			undo = l.takeUndoLocked(f.Call)
+		}
 		l.mu.Unlock()
-		if in != nil { // otherwise the response is already on its way
+		switch {
+		case in != nil:
 			in.canceled(reason)
+		case undo != nil:
+			undo()
 		}
 		return nil
 	}
@@ -158,8 +175,27 @@ func (l *lane) end() {
 }
 
 // forget removes a request that has been answered.
-func (l *lane) forget(id uint64) {
+func (l *lane) forget(in *Incoming) {
 	l.mu.Lock()
-	delete(l.mu.serving, id)
+	delete(l.mu.serving, in.id)
+	if in.Undo != nil {
+		if l.mu.undo == nil {
+			l.mu.undo = make([]answered, undoWindow)
+		}
+		l.mu.undo[l.mu.next%undoWindow] = answered{in.id, in.Undo}
+		l.mu.next++
+	}
 	l.mu.Unlock()
+}
+
+// takeUndoLocked returns what undoes the response to a call, nil if there is nothing.
+func (l *lane) takeUndoLocked(id uint64) func() {
+	for i := range l.mu.undo {
+		if a := &l.mu.undo[i]; a.id == id && a.undo != nil {
+			undo := a.undo
+			*a = answered{}
+			return undo
+		}
+	}
+	return nil
 }
