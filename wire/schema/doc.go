@@ -14,7 +14,7 @@
 //	       | [1, type]                     any other type
 //	field  = [name, type, flags, id?, default?]
 //	type   = number                        bool 1, int8 … int64 2–5, uint8 … uint64 6–9, float32 10, float64 11,
-//	                                       text 12, bytes 13, time 14, any 15
+//	                                       text 12, bytes 13, time 14, any 15, extra 16
 //	       | [32, type]                    list
 //	       | [33, length, type]            array
 //	       | [34, key type, type]          map
@@ -29,9 +29,10 @@
 //
 // # Validity
 //
-// Names are UTF-8, those of fields not empty; names and ids are unique within a struct; an optional does not hold an
-// optional or any, whose null would be its own; map keys are bools, integers, text, bytes or arrays of uint8; an array
-// has fewer than 2^31 elements. [Parse] accepts only bytes that [Schema.Canonical] returns.
+// Names are UTF-8; names and ids are unique within a struct; a field is of kind extra, without flags, if and only if its
+// name is empty, and nothing but a field is of that kind; an optional does not hold an optional or any, whose null would
+// be its own; map keys are bools, integers, text, bytes or arrays of uint8; an array has fewer than 2^31 elements. [Parse]
+// accepts only bytes that [Schema.Canonical] returns.
 //
 // # Evolution
 //
@@ -55,6 +56,11 @@
 //
 // Refusal is a [*MismatchError] from [Resolve], before any message is read, and not an overflow in some message. Two
 // fields with different ids are different fields, whatever their names.
+//
+// A field of kind extra holds fields that its sender has received from a newer side and passes on: each with its name, its
+// id and a self-describing value. A reader takes from it the fields that the sender's schema lacks, by the same rules of
+// ids and names. So whether they are there and of which type is known only when a message comes: a field that the reader
+// requires is no mismatch then, but missing in the message.
 //
 // # Concurrency
 //

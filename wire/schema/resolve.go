@@ -152,7 +152,7 @@ func (r *resolver) structs(w, rd *Struct) (string, bool) {
 	}
 	for _, j := range m.Missing {
 		r.res.same = false
-		if rd.Fields[j].Required {
+		if rd.Fields[j].Required && !w.hasExtra() {
 			r.under(rd.Fields[j].Name)
 			return "reader requires it, writer does not send it", false
 		}
@@ -160,7 +160,8 @@ func (r *resolver) structs(w, rd *Struct) (string, bool) {
 	return "", true
 }
 
-// match pairs first the fields with equal ids, then those with equal names of which at most one has an id.
+// match pairs first the fields with equal ids, then those with equal names of which at most one has an id. The fields of
+// kind extra, which have no name, make a pair, too.
 func match(w, rd *Struct) *Match {
 	m := &Match{Fields: make([]int, len(w.Fields))}
 	ids, names := make(map[uint32]int), make(map[string]int, len(rd.Fields))

@@ -139,6 +139,9 @@ func (w *writer) typ(t *Type, depth int) error {
 	if t == nil {
 		return invalid("a part of a type is missing")
 	}
+	if t.Kind == KindExtra {
+		return invalid("extra is the type of a field of a struct without a name only")
+	}
 	if t.Kind.scalar() {
 		w.head(item.Uint, uint64(t.Kind))
 		return nil
@@ -204,8 +207,8 @@ func (w *writer) structure(s *Struct, depth int) error {
 	names, ids := make(map[string]bool, len(s.Fields)), make(map[uint32]bool)
 	for i := range s.Fields {
 		f := &s.Fields[i]
-		if f.Name == "" || names[f.Name] {
-			return invalid("struct %q has two fields %q or one without a name", s.Name, f.Name)
+		if extra := f.Type != nil && f.Type.Kind == KindExtra; extra != (f.Name == "") || names[f.Name] {
+			return invalid("struct %q has two fields %q, or a name where there is none, or none where there is one", s.Name, f.Name)
 		}
 		if f.ID != 0 && ids[f.ID] {
 			return invalid("struct %q has two fields with id %d", s.Name, f.ID)
@@ -234,7 +237,12 @@ func (w *writer) field(f *Field, depth int) error {
 	}
 	w.head(item.Array, n)
 	w.text(f.Name)
-	if err := w.typ(f.Type, depth+1); err != nil {
+	if f.Name == "" { // of kind extra
+		if flags != 0 {
+			return invalid("a field of kind extra has no flags")
+		}
+		w.head(item.Uint, uint64(KindExtra))
+	} else if err := w.typ(f.Type, depth+1); err != nil {
 		return err
 	}
 	w.head(item.Uint, flags)

@@ -47,6 +47,7 @@ func mustNew(t testing.TB, root *Type) *Schema {
 func TestParseReturnsWhatNewDescribed(t *testing.T) {
 	for _, root := range []*Type{
 		tree(), structOf("Empty"), scalar(KindText), list(list(scalar(KindUint8))), structOf("", Field{Name: "A", Type: structOf("")}),
+		structOf("Relay", Field{Name: "A", Type: scalar(KindBool)}, Field{Type: scalar(KindExtra)}),
 	} {
 		s := mustNew(t, root)
 		if err := cbor.Wellformed(s.Canonical()); err != nil {
@@ -98,6 +99,11 @@ func TestParseRefuses(t *testing.T) {
 		"id twice":                 "\x83\x01\x60\x82\x84\x61a\x01\x02\x01\x84\x61b\x01\x02\x01",
 		"id 0":                     "\x83\x01\x60\x81\x84\x61a\x01\x02\x00",
 		"empty field name":         "\x83\x01\x60\x81\x83\x60\x01\x00",
+		"extra with a name":        "\x83\x01\x60\x81\x83\x61a\x10\x00",
+		"extra that is required":   "\x83\x01\x60\x81\x83\x60\x10\x01",
+		"two extras":               "\x83\x01\x60\x82\x83\x60\x10\x00\x83\x60\x10\x00",
+		"extra as message":         "\x82\x01\x10",
+		"list of extra":            "\x82\x01\x82\x18\x20\x10",
 		"empty default":            "\x83\x01\x60\x81\x84\x61a\x01\x04\x60",
 		"unknown flag":             "\x83\x01\x60\x81\x83\x61a\x01\x08",
 		"name not UTF-8":           "\x83\x01\x61\xff\x80",

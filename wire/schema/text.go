@@ -77,6 +77,10 @@ func (p *printer) one(b *strings.Builder, s *Struct) {
 	}
 	for i := range s.Fields {
 		f := &s.Fields[i]
+		if f.Type.Kind == KindExtra {
+			b.WriteString("\textra\n")
+			continue
+		}
 		fmt.Fprintf(b, "\t%-*s %s", width, quoted(f.Name), p.typ(f.Type))
 		if o := f.options(); o != "" {
 			fmt.Fprintf(b, " `%s`", o)

@@ -1,6 +1,9 @@
 package schema
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Kind says what a [Type] is. The numbers are the ones of the canonical bytes, so they never change.
 type Kind uint8
@@ -21,6 +24,7 @@ const (
 	KindBytes   Kind = 13
 	KindTime    Kind = 14 // an instant: seconds and nanoseconds since 1970 UTC
 	KindAny     Kind = 15 // one self-describing CBOR item
+	KindExtra   Kind = 16 // fields that the sender has received and does not know; of a field of a struct only
 
 	KindList     Kind = 32 // Elem
 	KindArray    Kind = 33 // Len times Elem
@@ -35,7 +39,7 @@ var kindNames = map[Kind]string{
 	KindBool: "bool", KindInt8: "int8", KindInt16: "int16", KindInt32: "int32", KindInt64: "int64",
 	KindUint8: "uint8", KindUint16: "uint16", KindUint32: "uint32", KindUint64: "uint64",
 	KindFloat32: "float32", KindFloat64: "float64", KindText: "text", KindBytes: "bytes", KindTime: "time",
-	KindAny: "any", KindList: "list", KindArray: "array", KindMap: "map", KindOptional: "optional",
+	KindAny: "any", KindExtra: "extra", KindList: "list", KindArray: "array", KindMap: "map", KindOptional: "optional",
 	KindStruct: "struct",
 }
 
@@ -48,7 +52,7 @@ func (k Kind) String() string {
 }
 
 // scalar reports whether a type of kind k has no parts.
-func (k Kind) scalar() bool { return k >= KindBool && k <= KindAny }
+func (k Kind) scalar() bool { return k >= KindBool && k <= KindExtra }
 
 // Integer reports whether k is a signed or unsigned integer.
 func (k Kind) Integer() bool { return k >= KindInt8 && k <= KindUint64 }
@@ -73,11 +77,16 @@ type Struct struct {
 
 // Field is one field of a [Struct].
 type Field struct {
-	Name     string
+	Name     string // "" for the one of kind extra, whose name means nothing
 	Type     *Type
 	ID       uint32 // explicit identity, which survives a renaming; 0 is none
 	Required bool   // as a reader: the writer must send it
 	Default  string // as a reader: the value taken when the writer does not send it, as text; "" is zero
+}
+
+// hasExtra reports whether s sends fields that it does not describe.
+func (s *Struct) hasExtra() bool {
+	return slices.ContainsFunc(s.Fields, func(f Field) bool { return f.Type.Kind == KindExtra })
 }
 
 // words describes t for an error message.
