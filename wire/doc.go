@@ -124,6 +124,11 @@
 // for another. A receiver keeps up to 1024 definitions of 1 MiB together; one that it refuses is sent as self-describing
 // CBOR from then on. The number is for one connection and direction, the ID is for good.
 //
+// In a self-describing map a struct is a map from the names of its fields. If fields have ids, its first entry has the
+// empty text as key and a map from their names to their ids as value; receivers match fields by id, else by name, in both
+// kinds of body. A field of kind extra holds what its sender has received and does not know: in a positional array one
+// array with name, id (0 for none) and self-describing value of each, in a self-describing map entries as any other.
+//
 // # Bulk
 //
 // On call and response streams of class bulk a side sends no more than the receiver has granted: 256 KiB, counted from

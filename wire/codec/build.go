@@ -2,6 +2,7 @@ package codec
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
@@ -12,6 +13,7 @@ type builder struct {
 	res   *schema.Resolution
 	info  map[*schema.Struct]*structInfo
 	plans map[planKey]*plan
+	kept  uintptr // memory of the largest element of a list or map
 }
 
 type planKey struct {
@@ -126,20 +128,52 @@ func (b *builder) structure(w, r *schema.Struct, t reflect.Type, flags uint8) *p
 	b.plans[key] = p // before its fields, which may lead back here
 	m, fields := b.res.Match(w, r), b.info[r].fields
 	p.ops, p.names = make([]op, len(w.Fields)), make([]string, len(w.Fields))
+	keep := slices.IndexFunc(fields, func(f field) bool { return f.typ == typeExtra })
 	for i, j := range m.Fields {
-		if j < 0 {
-			p.names[i] = w.Fields[i].Name
-			continue // kSkip
+		wf := &w.Fields[i]
+		switch {
+		case wf.Type.Kind == schema.KindExtra:
+			p.ops[i] = op{kind: kExtra, x: &detail{extra: b.extra(r, fields, m, keep)}}
+			continue // its errors name other fields
+		case j < 0:
+			p.names[i] = wf.Name
+			if keep >= 0 {
+				p.ops[i] = op{kind: kUnknown, off: fields[keep].off, x: &detail{unknown: &unknown{wf.Name, wf.ID, wf.Type}}}
+			}
+			continue
 		}
 		f := &fields[j]
 		p.names[i] = f.name
-		p.ops[i] = b.value(w.Fields[i].Type, r.Fields[j].Type, f.typ, flags|f.opt.flags())
+		p.ops[i] = b.value(wf.Type, r.Fields[j].Type, f.typ, flags|f.opt.flags())
 		p.ops[i].off = f.off
 	}
 	for _, j := range m.Missing {
-		p.reset = b.appendReset(p.reset, r.Fields[j].Type, &fields[j], 0)
+		if j != keep {
+			p.reset = b.appendReset(p.reset, r.Fields[j].Type, &fields[j], 0)
+		}
+	}
+	if keep >= 0 {
+		p.reset = b.appendReset(p.reset, r.Fields[keep].Type, &fields[keep], 0)
 	}
 	return p
+}
+
+// extra describes how a reader that lacks the missing fields of m takes them from the writer's Extra. Its own Extra is
+// the field with the index keep, negative for none.
+func (b *builder) extra(r *schema.Struct, fields []field, m *schema.Match, keep int) *extraPlan {
+	x := &extraPlan{name: "extra", kept: b.kept}
+	if keep >= 0 {
+		x.keep, x.name, x.off = true, fields[keep].name, fields[keep].off
+	}
+	for _, j := range m.Missing {
+		if j == keep {
+			continue
+		}
+		f := &fields[j]
+		x.missing.add(shapeField{f.name, f.opt.id, r.Fields[j].Required, f.shape})
+		x.at = append(x.at, place{f.typ, f.off})
+	}
+	return x
 }
 
 func (o options) flags() (f uint8) {

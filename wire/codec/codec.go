@@ -28,6 +28,7 @@ type Codec struct {
 
 	// Of the generic form:
 	defaults     []op
+	shape        *shape  // nil where fxamacker/cbor needs no help
 	elementBytes uintptr // memory of the largest element of a list or map
 
 	own     *Reader                              // reads our own schema; nil when desc is
@@ -67,6 +68,7 @@ func compile(t reflect.Type) (*Codec, error) {
 		structs:  make(map[reflect.Type]*structInfo),
 		bySchema: make(map[*schema.Struct]*structInfo),
 		open:     make(map[reflect.Type]bool),
+		shapes:   make(map[reflect.Type]*shape),
 	}
 	root, err := d.typ(t)
 	if err != nil {
@@ -79,6 +81,9 @@ func compile(t reflect.Type) (*Codec, error) {
 	nilT := reflect.Zero(reflect.PointerTo(t)).Interface()
 	c := &Codec{typ: t, ptr: reflect.PointerTo(t), ptrWord: (*emptyInterface)(unsafe.Pointer(&nilT)).typ, why: d.notPlain, info: d.bySchema}
 	c.elementBytes = d.largest
+	if d.rewrites {
+		c.shape = d.shape(t)
+	}
 	if c.readers, err = lru.New[schema.ID, readerOrError](readersPerCodec); err != nil {
 		return nil, err
 	}

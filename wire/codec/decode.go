@@ -19,6 +19,9 @@ func (d *decoder) structure(p *plan, base unsafe.Pointer) {
 	if !d.enter() {
 		return
 	}
+	for i := range p.reset { // before the ops: an Extra among them may have those fields
+		p.reset[i].apply(unsafe.Add(base, p.reset[i].off))
+	}
 	for i := range p.ops {
 		o := &p.ops[i]
 		f := unsafe.Add(base, o.off)
@@ -46,9 +49,6 @@ func (d *decoder) structure(p *plan, base unsafe.Pointer) {
 			d.err.under(p.names[i])
 			return
 		}
-	}
-	for i := range p.reset {
-		p.reset[i].apply(unsafe.Add(base, p.reset[i].off))
 	}
 	d.depth++
 }
@@ -130,6 +130,10 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 		d.textMap(o, f)
 	case kMap:
 		d.mapping(o, f)
+	case kExtra:
+		d.extra(o.x.extra, f)
+	case kUnknown:
+		d.unknown(o.x.unknown, f)
 	case kSkip:
 		d.skip(0)
 	default:

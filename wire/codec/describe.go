@@ -64,9 +64,10 @@ type field struct {
 	opt  options
 	def  reflect.Value // of default=, else invalid
 
-	index    []int // how reflect finds it, for the promotion rules
-	named    bool  // by a tag
-	indirect bool  // behind an embedded pointer: off is the one in there
+	shape    *shape // of typ, where the generic form needs it
+	index    []int  // how reflect finds it, for the promotion rules
+	named    bool   // by a tag
+	indirect bool   // behind an embedded pointer: off is the one in there
 }
 
 // describer turns Go types into descriptions.
@@ -76,6 +77,8 @@ type describer struct {
 	open     map[reflect.Type]bool // lists, maps and pointers being described, to find types like type T []T
 	path     []string              // steps to where the walk is, such as ".Items", "[]"
 
+	shapes   map[reflect.Type]*shape
+	rewrites bool    // whether fxamacker/cbor alone cannot do the generic form
 	largest  uintptr // bytes in memory of the largest element of a list, a map or behind a pointer
 	notPlain string  // why the positional form cannot express the type, with the place; "" when it can
 }
@@ -101,8 +104,11 @@ var kinds = map[reflect.Kind]schema.Kind{
 }
 
 func (d *describer) typ(t reflect.Type) (*schema.Type, error) {
-	if t == typeTime {
+	switch t {
+	case typeTime:
 		return &schema.Type{Kind: schema.KindTime}, nil
+	case typeExtra:
+		return nil, d.fail(t, "an Extra is a field of a struct and nothing else")
 	}
 	switch customOf(t) {
 	case customCBOR:
@@ -203,6 +209,13 @@ func (d *describer) structure(t reflect.Type) (*structInfo, error) {
 	s.desc.Fields = make([]schema.Field, 0, len(s.fields))
 	for i := range s.fields {
 		f := &s.fields[i]
+		if f.typ == typeExtra {
+			if err := d.extra(s.desc, f); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		d.rewrites = d.rewrites || f.opt.id != 0 || f.opt.required
 		ft, err := d.under("."+f.name, f.typ)
 		if err != nil {
 			return nil, err
@@ -220,6 +233,19 @@ func (d *describer) structure(t reflect.Type) (*structInfo, error) {
 		})
 	}
 	return s, nil
+}
+
+// extra describes f, a field of type Extra.
+func (d *describer) extra(s *schema.Struct, f *field) error {
+	if f.opt.id != 0 || f.opt.required || f.opt.def != "" {
+		return d.failField(f.typ, f.name, errors.New("tag options id=, required and default= are not for an Extra"))
+	}
+	if slices.ContainsFunc(s.Fields, func(f schema.Field) bool { return f.Type.Kind == schema.KindExtra }) {
+		return d.failField(f.typ, f.name, errors.New("second Extra of a struct"))
+	}
+	d.rewrites, d.largest = true, max(d.largest, f.typ.Elem().Size())
+	s.Fields = append(s.Fields, schema.Field{Type: &schema.Type{Kind: schema.KindExtra}})
+	return nil
 }
 
 func (d *describer) failField(t reflect.Type, name string, err error) error {

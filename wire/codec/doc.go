@@ -10,7 +10,7 @@
 //
 // There are two forms of a message. In the positional form a struct is a CBOR array of its fields in their order; to
 // read it one needs the writer's [schema.Schema]. In the generic form (AppendGeneric, DecodeGeneric) a struct is a map
-// from field names, and any CBOR library reads it. Types that have no positional form return nil from Schema: those
+// from field names, which are matched letter by letter, and any CBOR library reads it. Types that have no positional form return nil from Schema: those
 // with an embedded pointer to a struct, a pointer to a pointer or to any, map keys that are floats or structs, a list
 // that contains itself without a struct in between, or a description larger than [schema.DefaultLimits].
 //
@@ -28,6 +28,7 @@
 //	map[K]V                               map         map, in no order; K is a bool, integer, string or [n]byte
 //	struct                                struct      array of the exported fields
 //	*T                                    optional    null or T
+//	Extra                                 extra       array of name, id and item in the generic form, for each field
 //	time.Time                             time        [seconds] or [seconds, nanoseconds] since 1970 UTC
 //	any                                   any         an item in the generic form
 //	type with MarshalCBOR, UnmarshalCBOR  any         that item
@@ -48,11 +49,15 @@
 //	cbor:"-"                not sent
 //	cbor:"name"             name instead of the Go name
 //	cbor:",omitempty"       generic form only: positions cannot be left out
-//	cbor:",id=7"            identity that survives a renaming; generic form: names only
+//	cbor:",id=7"            identity that survives a renaming
 //	cbor:",default=1s"      taken when the writer does not send the field; bools, numbers, durations, strings; no comma
-//	cbor:",required"        a writer that does not send the field is a mismatch; generic form: not checked
+//	cbor:",required"        a writer that does not send the field is a mismatch; generic form: a [*DecodeError], and
+//	                        omitempty is not allowed beside it
 //	cbor:",copy"            texts below get memory of their own, see Ownership
 //	cbor:",plain"           numbers below are never a typed array: shorter when they are small
+//
+// In the generic form a struct with ids has one entry more, the first one, with the empty text as its key: a map from the
+// names of those fields to their ids. Readers that do not know it pass over it. Within any, tags count for their names only.
 //
 // # Evolution
 //
@@ -63,7 +68,18 @@
 //	int8 → int64, uint8 → uint64, float32 → float64, T → *T   accepted
 //	anything else                                             [*schema.MismatchError] from Reader
 //
-// Fields the writer does not send become their default, or zero. Unknown ones are skipped, within the limits.
+// Fields the writer does not send become their default, or zero. Unknown ones are skipped, within the limits, unless the
+// struct that they belong to has a field of type [Extra]. That keeps them, in the generic form and with their ids, and
+// sends them again. The next reader finds them there by the same rules, whatever the forms on the way; so a relay with an
+// older version of a type loses nothing. Some things are different for fields that come this way:
+//
+//   - whether one is there, and of a type that fits, is known only when the message comes: a [*DecodeError], also for a
+//     required field;
+//   - they must fit the limits of the relay, and the numbers of typed arrays count as elements;
+//   - a time needs a year from 0 to 9999, as in any;
+//   - in the generic form, where they stand among the other fields, none may have the name of another field.
+//
+// Structs in lists, maps and fields need an Extra of their own. A type with an Extra has another schema than without.
 //
 // # What is accepted
 //

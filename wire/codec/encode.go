@@ -182,6 +182,8 @@ func (e *encoder) container(b []byte, o *op, f unsafe.Pointer) []byte {
 		return e.genericMap(b, *(*map[string]any)(f))
 	case kMap:
 		return e.mapping(b, o, f)
+	case kExtra:
+		return e.extra(b, o.x.extra, f)
 	}
 	panic("codec: no way to encode an op of kind " + o.kind.String())
 }

@@ -82,7 +82,10 @@ func dotted(path string) string {
 	return "." + path
 }
 
-// joinPath puts name in front of the path of an inner field.
+// joinPath puts name, "" for none, in front of the path of an inner field.
 func joinPath(name, path string) string {
+	if name == "" {
+		return path
+	}
 	return name + dotted(path)
 }

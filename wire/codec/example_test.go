@@ -114,6 +114,51 @@ func ExampleCodec_Reader_mismatch() {
 	// Output: true schema: field "ID": writer sends text, reader wants uint64
 }
 
+func ExampleExtra() {
+	// ItemV0 is what a relay knows of an Item.
+	type ItemV0 struct {
+		Label string
+		Rest  codec.Extra
+	}
+	relay, err := codec.Of[ItemV0]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	item, err := codec.Of[Item]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// pass sends v, of the type of from, to a reader of the type of to, which decodes it into w.
+	pass := func(from *codec.Codec, v any, to *codec.Codec, w any) error {
+		b, err := from.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		r, err := to.Reader(from.Schema())
+		if err != nil {
+			return err
+		}
+		return r.Decode(b, w, codec.Limits{})
+	}
+	var via ItemV0
+	if err := pass(item, &Item{"pen", 120}, relay, &via); err != nil {
+		fmt.Println(err)
+		return
+	}
+	via.Label += "cil"
+	var got Item
+	if err := pass(relay, &via, item, &got); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%s % x\n%+v\n", via.Rest[0].Name, via.Rest[0].Item, got)
+	// Output:
+	// Price 18 78
+	// {Label:pencil Price:120}
+}
+
 func ExampleCodec_AppendGeneric() {
 	c, err := codec.Of[Item]()
 	if err != nil {

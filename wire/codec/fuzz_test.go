@@ -63,7 +63,7 @@ func equal(a, b reflect.Value) bool {
 }
 
 // fuzzed are the types that fuzz targets choose from by number.
-var fuzzed = []any{&Call{}, &Scalar{}, &Lists{}, &Arrays{}, &Maps{}, &Pointers{}, &Node{}, &Envelope{}, &Custom{}, ptr([]any{})}
+var fuzzed = []any{&Call{}, &Scalar{}, &Lists{}, &Arrays{}, &Maps{}, &Pointers{}, &Node{}, &Envelope{}, &Custom{}, ptr([]any{}), &Relay{}}
 
 func fuzzSeeds(f *testing.F, encode func(*Codec, []byte, any) ([]byte, error)) {
 	for i, kind := range fuzzed {
@@ -160,6 +160,12 @@ type evolvedNode struct {
 	Label string `cbor:"Name"`
 }
 
+// olderRelay knows less than Relay, and keeps it.
+type olderRelay struct {
+	Kids []olderRelay
+	Rest Extra
+}
+
 // FuzzReader decodes messages of one schema into the types of another one, and the same messages into their own type:
 // whatever an evolved reader accepts consists of items that are well-formed.
 func FuzzReader(f *testing.F) {
@@ -172,7 +178,12 @@ func FuzzReader(f *testing.F) {
 		}
 	}
 	f.Add(byte(1), appendOf(f, &CallV2{"k/1", "get", "a note", 7, true, []string{"x", "y"}}))
-	pairs := []struct{ writer, reader any }{{&Node{}, &evolvedNode{}}, {&CallV2{}, &Call{}}}
+	for _, v := range samples() {
+		if _, ok := v.(*Relay); ok {
+			f.Add(byte(2), appendOf(f, v))
+		}
+	}
+	pairs := []struct{ writer, reader any }{{&Node{}, &evolvedNode{}}, {&CallV2{}, &Call{}}, {&Relay{}, &olderRelay{}}}
 	f.Fuzz(func(t *testing.T, which byte, msg []byte) {
 		p := pairs[int(which)%len(pairs)]
 		w, r := codecOf(t, p.writer), codecOf(t, p.reader)
@@ -204,7 +215,7 @@ func FuzzReader(f *testing.F) {
 
 // FuzzWriterSchema reads a message by any schema a peer may send.
 func FuzzWriterSchema(f *testing.F) {
-	for _, v := range []any{&Call{}, &CallV2{}, &Node{}, &Lists{}, &Empty{}} {
+	for _, v := range []any{&Call{}, &CallV2{}, &Node{}, &Lists{}, &Empty{}, &Relay{}, &Scalar{}, &Maps{}} {
 		f.Add(codecOf(f, v).Schema().Canonical(), appendOf(f, v))
 	}
 	f.Fuzz(func(t *testing.T, canonical, msg []byte) {
@@ -212,13 +223,25 @@ func FuzzWriterSchema(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, kind := range []any{&Call{}, &Node{}, &Lists{}} {
+		for _, kind := range []any{&Call{}, &Node{}, &Lists{}, &olderRelay{}, &Relay{}} {
 			rd, err := codecOf(t, kind).Reader(s)
 			if err != nil {
 				continue
 			}
-			if rd.Decode(msg, newOf(kind), Limits{}) == nil && second.Wellformed(msg) != nil {
+			v := newOf(kind)
+			if rd.Decode(msg, v, Limits{}) != nil {
+				continue
+			}
+			if second.Wellformed(msg) != nil {
 				t.Fatalf("accepted % x", msg)
+			}
+			b, err := codecOf(t, kind).Append(nil, v)
+			if err != nil {
+				t.Fatalf("decoded % x, but cannot encode it: %v", msg, err)
+			}
+			again := newOf(kind)
+			if err := codecOf(t, kind).Decode(b, again, Limits{}); err != nil || !equal(reflect.ValueOf(v), reflect.ValueOf(again)) {
+				t.Fatalf("got %+v, want %+v, %v", again, v, err)
 			}
 		}
 	})

@@ -21,13 +21,14 @@ var (
 		ByteArray:     cbor.ByteArrayToByteSlice,
 	}.UserBufferEncMode())
 	decMode = must(cbor.DecOptions{
-		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-		MaxNestedLevels:  2 * maxDepth, // it counts a little differently
-		MaxArrayElements: math.MaxInt32,
-		MaxMapPairs:      math.MaxInt32,
-		IntDec:           cbor.IntDecConvertSignedOrBigInt,
-		DefaultMapType:   reflect.TypeFor[map[string]any](),
-		TextUnmarshaler:  cbor.TextUnmarshalerTextString,
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		MaxNestedLevels:   2 * maxDepth, // it counts a little differently
+		MaxArrayElements:  math.MaxInt32,
+		MaxMapPairs:       math.MaxInt32,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+		IntDec:            cbor.IntDecConvertSignedOrBigInt,
+		DefaultMapType:    reflect.TypeFor[map[string]any](),
+		TextUnmarshaler:   cbor.TextUnmarshalerTextString,
 	}.DecMode())
 )
 
@@ -39,12 +40,15 @@ func must[T any](v T, err error) T {
 }
 
 // AppendGeneric appends the value that v, a *T, points to in the generic form: self-describing CBOR, structs as maps
-// from field names. It borrows v until it returns and returns dst extended, or dst as it was with an error.
+// from field names, with their ids where they have some. It borrows v until it returns and returns dst extended, or dst as it was with an error.
 //
 // Errors: *[EncodeError]; [ErrType] when v is no *T or nil.
 func (c *Codec) AppendGeneric(dst []byte, v any) ([]byte, error) {
 	if c.pointer(v) == nil {
 		return dst, c.wrongType(v)
+	}
+	if c.shape != nil {
+		return c.appendRewritten(dst, v)
 	}
 	buf := bytes.NewBuffer(dst)
 	if err := encMode.MarshalToBuffer(v, buf); err != nil {
@@ -53,8 +57,21 @@ func (c *Codec) AppendGeneric(dst []byte, v any) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// appendRewritten is AppendGeneric for types of which fxamacker/cbor cannot write all.
+func (c *Codec) appendRewritten(dst []byte, v any) ([]byte, error) {
+	raw, err := encMode.Marshal(v)
+	if err != nil {
+		return dst, &EncodeError{Type: c.typ, Reason: "generic encoding", Err: err}
+	}
+	b, failed := rewrite(dst, raw, c.shape, (*rewriter).denormalize)
+	if failed != nil {
+		return dst, &EncodeError{Type: c.typ, Field: failed.path, Reason: failed.reason, Err: failed.err}
+	}
+	return b, nil
+}
+
 // DecodeGeneric decodes b, one item in the generic form, into the T that v points to. Fields that are not in b get
-// their defaults, unknown ones are ignored. It borrows b until it returns; the result does not alias b.
+// their defaults, unknown ones are ignored or kept in an [Extra]. It borrows b until it returns; the result does not alias b.
 //
 // Errors: as for [Codec.Decode]. What v points to after an error is undefined.
 func (c *Codec) DecodeGeneric(b []byte, v any, lim Limits) error {
@@ -69,6 +86,10 @@ func (c *Codec) DecodeGeneric(b []byte, v any, lim Limits) error {
 	d.skip(skipIndefinite | skipCharge)
 	if err := d.end(c.typ); err != nil {
 		return err
+	}
+	b, failed := normalized(b, c.shape)
+	if failed != nil {
+		return failed.error(c.typ)
 	}
 	reflect.NewAt(c.typ, p).Elem().SetZero()
 	for i := range c.defaults {

@@ -7,7 +7,7 @@ var kindNames = [...]string{
 	kCBOR: "CBOR", kBinary: "binary", kTexter: "texter", kStruct: "struct", kOptional: "optional", kList: "list",
 	kStructs: "structs", kTexts: "texts", kNumbers: "numbers", kWidenNumbers: "widen numbers", kArray: "array",
 	kNumberArray: "number array", kMap: "map", kMapTextText: "map text text", kMapTextInt64: "map text int64",
-	kMapTextAny: "map text any", kSet8: "set 8", kSet16: "set 16", kSet32: "set 32", kSet64: "set 64",
+	kMapTextAny: "map text any", kExtra: "extra", kUnknown: "unknown", kSet8: "set 8", kSet16: "set 16", kSet32: "set 32", kSet64: "set 64",
 	kSetText: "set text", kSetSlice: "set slice", kSetPointer: "set pointer", kSetZero: "set zero",
 }
 

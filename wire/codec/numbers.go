@@ -205,6 +205,24 @@ func storeNumber(to kind, p unsafe.Pointer, from schema.Kind, raw []byte) bool {
 	return false
 }
 
+// appendNumber appends the first number of raw, of kind k in a typed array, as an item of its own.
+func appendNumber(b []byte, k schema.Kind, raw []byte) []byte {
+	le := binary.LittleEndian
+	switch k {
+	case schema.KindFloat32:
+		return appendFloat32(b, math.Float32frombits(le.Uint32(raw)))
+	case schema.KindFloat64:
+		return appendFloat64(b, math.Float64frombits(le.Uint64(raw)))
+	case schema.KindUint8, schema.KindUint16, schema.KindUint32, schema.KindUint64:
+		var v uint64
+		storeNumber(kUint64, unsafe.Pointer(&v), k, raw)
+		return item.AppendUint(b, v)
+	}
+	var v int64
+	storeNumber(kInt64, unsafe.Pointer(&v), k, raw)
+	return item.AppendInt(b, v)
+}
+
 // storeInt stores v as a signed integer of kind k at p and reports whether it fits.
 func storeInt(k kind, p unsafe.Pointer, v int64) bool {
 	switch k {

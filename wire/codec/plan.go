@@ -45,6 +45,8 @@ const (
 	kMapTextText
 	kMapTextInt64
 	kMapTextAny
+	kExtra   // an Extra; the op stands for the whole struct, because fields of the reader may be in there
+	kUnknown // the writer sends what the reader keeps in its Extra
 
 	// What is done to a field that the writer does not send.
 	kSet8
@@ -82,6 +84,9 @@ type detail struct {
 	num  number
 	bits uint64 // kSet…
 	text string // kSetText
+
+	extra   *extraPlan // kExtra
+	unknown *unknown   // kUnknown
 }
 
 // plan encodes and decodes one struct: ops in the order of the wire. A plan is built once and never changes.
@@ -89,7 +94,7 @@ type plan struct {
 	typ   reflect.Type
 	ops   []op
 	names []string // of the ops, for errors
-	reset []op     // fields of the struct that are not on the wire
+	reset []op     // fields of the struct that are not on the wire, or only in an Extra
 }
 
 // sliceHeader is the layout of every slice.

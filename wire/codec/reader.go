@@ -46,7 +46,7 @@ func (c *Codec) Reader(writer *schema.Schema) (*Reader, error) {
 
 // reader builds the plan for what res has found compatible.
 func (c *Codec) reader(writer *schema.Schema, res *schema.Resolution) *Reader {
-	b := builder{res: res, info: c.info, plans: make(map[planKey]*plan)}
+	b := builder{res: res, info: c.info, plans: make(map[planKey]*plan), kept: c.elementBytes}
 	r := &Reader{c: c, root: b.value(writer.Root(), c.desc.Root(), c.typ, 0)}
 	r.slabs = r.root.texts(make(map[*plan]bool)) > 1
 	return r

@@ -104,6 +104,11 @@ type (
 		ID   int64
 		Name string
 	}
+	Relay struct {
+		Name string `cbor:"name,id=1,required"`
+		Kids []Relay
+		Kept Extra
+	}
 	Embedding struct {
 		Base
 		Name string   // hides Base.Name
@@ -164,6 +169,11 @@ func samples() map[string]any {
 		"recursive": &Node{
 			"a", &Node{Name: "b", Next: &Node{Name: "c"}}, []Node{{Name: "d"}, {Name: "e", Kids: []Node{{Name: "f"}}}},
 			map[string]*Node{"g": {Name: "h"}},
+		},
+		"extra none": &Relay{Name: "a"},
+		"extra": &Relay{
+			"a", []Relay{{Name: "b", Kept: Extra{{Name: "Kept", Item: cbor.RawMessage{0x81, 0x05}}}}},
+			Extra{{"old", 7, cbor.RawMessage{0x61, 'x'}}, {Name: "n", Item: cbor.RawMessage{0xf6}}},
 		},
 		"embedded":   &Embedding{Base: Base{ID: 5}, Name: "n"},
 		"list":       &[]string{"a", "b"},

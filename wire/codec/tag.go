@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -34,6 +35,7 @@ func parseTag(f reflect.StructField) (options, error) {
 	if !own {
 		return o, nil
 	}
+	omit := false
 	for _, opt := range strings.Split(rest, ",") {
 		key, value, _ := strings.Cut(opt, "=")
 		switch key {
@@ -51,9 +53,14 @@ func parseTag(f reflect.StructField) (options, error) {
 			o.copy = true
 		case "plain":
 			o.plain = true
+		case "omitempty", "omitzero":
+			omit = true
 		case "keyasint", "toarray":
 			return o, fmt.Errorf("tag option %s is not supported: messages are positional already", key)
 		}
+	}
+	if omit && o.required {
+		return o, errors.New("tag options required and omitempty contradict each other")
 	}
 	return o, nil
 }
