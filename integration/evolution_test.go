@@ -7,8 +7,10 @@ import (
 	"reflect"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mycel-rpc/mycel/framework"
+	"github.com/mycel-rpc/mycel/wire/codec"
 )
 
 // Two builds of one program: methods of the same name whose messages have changed.
@@ -138,6 +140,53 @@ func TestAnOldServerAndANewClientUnderstandEachOther(t *testing.T) {
 		r := must(newPlace.Call(t.Context(), p.client, &newAddress{"Bern", "FR", "Weg 1"}))(t, "call")
 		if *r != newHome { // the old server does not know the country and drops it
 			t.Errorf("got %+v, want %+v", *r, newHome)
+		}
+	})
+}
+
+func TestAnOldRelayPassesOnWhatItDoesNotKnow(t *testing.T) {
+	type oldStop struct {
+		Street string
+		Rest   codec.Extra
+	}
+	type oldRoute struct {
+		Renamed string `cbor:"name,id=7"`
+		Stops   []oldStop
+		Rest    codec.Extra
+	}
+	type newStop struct {
+		Street string
+		City   string
+		At     time.Time
+	}
+	type newRoute struct {
+		Weights []float64
+		Stops   []newStop
+		Name    string         `cbor:"label,id=7"`
+		Owner   string         `cbor:"owner,id=8,required"`
+		Seen    map[string]int `cbor:"seen"`
+	}
+	newest := framework.NewUnary[newRoute, newRoute](evolveName)
+	relayed := framework.NewUnary[oldRoute, oldRoute](evolveName)
+	everywhere(t, func(t *testing.T, e environment) {
+		far := e.start(t, setup{serve: func(r framework.Registrar) {
+			newest.Handle(r, func(_ context.Context, q *newRoute) (*newRoute, error) { return q, nil })
+		}})
+		near := e.start(t, setup{serve: func(r framework.Registrar) {
+			relayed.Handle(r, func(ctx context.Context, q *oldRoute) (*oldRoute, error) {
+				q.Stops[0].Street += " 1"
+				return relayed.Call(ctx, far.client, q)
+			})
+		}})
+		for range 3 { // the schemas inline, then by number
+			q := &newRoute{
+				Weights: []float64{1, 2, 3, 4, 5, 6, 7, 8.5}, Stops: []newStop{{"Weg", "Bern", time.Unix(5, 6).UTC()}},
+				Name: "n", Owner: "o", Seen: map[string]int{"a": 1},
+			}
+			got := must(newest.Call(t.Context(), near.client, q))(t, "call")
+			if q.Stops[0].Street += " 1"; !reflect.DeepEqual(got, q) {
+				t.Fatalf("got  %+v\nwant %+v", got, q)
+			}
 		}
 	})
 }
