@@ -41,6 +41,9 @@ func (b *builder) value(w, r *schema.Type, t reflect.Type, flags uint8) op {
 			o.kind, o.x = kBinary, &detail{typ: t}
 			return o
 		}
+	case customLinked:
+		o.kind, o.x = kLinked, &detail{typ: t}
+		return o
 	case customText:
 		o.kind, o.x = kTexter, &detail{typ: t}
 		return o
@@ -133,7 +136,7 @@ func (b *builder) structure(w, r *schema.Struct, t reflect.Type, flags uint8) *p
 		wf := &w.Fields[i]
 		switch {
 		case wf.Type.Kind == schema.KindExtra:
-			p.ops[i] = op{kind: kExtra, x: &detail{extra: b.extra(r, fields, m, keep)}}
+			p.ops[i] = op{kind: kExtra, x: &detail{extra: b.extra(w, r, m, keep)}}
 			continue // its errors name other fields
 		case j < 0:
 			p.names[i] = wf.Name
@@ -160,8 +163,12 @@ func (b *builder) structure(w, r *schema.Struct, t reflect.Type, flags uint8) *p
 
 // extra describes how a reader that lacks the missing fields of m takes them from the writer's Extra. Its own Extra is
 // the field with the index keep, negative for none.
-func (b *builder) extra(r *schema.Struct, fields []field, m *schema.Match, keep int) *extraPlan {
-	x := &extraPlan{name: "extra", kept: b.kept}
+func (b *builder) extra(w, r *schema.Struct, m *schema.Match, keep int) *extraPlan {
+	x := &extraPlan{name: "extra", kept: b.kept, sent: make(map[fieldKey]bool, len(w.Fields))}
+	for i := range w.Fields {
+		x.sent[fieldKey{w.Fields[i].Name, w.Fields[i].ID}] = true
+	}
+	fields := b.info[r].fields
 	if keep >= 0 {
 		x.keep, x.name, x.off = true, fields[keep].name, fields[keep].off
 	}

@@ -24,6 +24,7 @@ type Codec struct {
 	ptrWord  unsafe.Pointer // the first word of an any that holds a *T
 	desc     *schema.Schema
 	why      string // why desc is nil
+	linked   bool   // whether anything is encoded with a link
 	info     map[*schema.Struct]*structInfo
 
 	// Of the generic form:
@@ -80,7 +81,7 @@ func compile(t reflect.Type) (*Codec, error) {
 	}
 	nilT := reflect.Zero(reflect.PointerTo(t)).Interface()
 	c := &Codec{typ: t, ptr: reflect.PointerTo(t), ptrWord: (*emptyInterface)(unsafe.Pointer(&nilT)).typ, why: d.notPlain, info: d.bySchema}
-	c.elementBytes = d.largest
+	c.elementBytes, c.linked = d.largest, d.linked
 	if d.rewrites {
 		c.shape = d.shape(t)
 	}
@@ -92,17 +93,25 @@ func compile(t reflect.Type) (*Codec, error) {
 		c.defaults = b.appendDefaults(nil, root.Struct, 0)
 	}
 	if c.why != "" {
-		return c, nil
+		return c.withoutSchema()
 	}
 	if c.desc, err = schema.New(root, schema.DefaultLimits); err != nil {
 		c.desc, c.why = nil, err.Error() // too large to be negotiated
-		return c, nil
+		return c.withoutSchema()
 	}
 	res, err := schema.Resolve(c.desc, c.desc)
 	if err != nil {
 		return nil, err
 	}
 	c.own = c.reader(c.desc, res)
+	return c, nil
+}
+
+// withoutSchema returns a codec for the generic form alone, which cannot express everything.
+func (c *Codec) withoutSchema() (*Codec, error) {
+	if c.linked {
+		return nil, &TypeError{Type: c.typ, Reason: "has fields that are encoded with a link, but no positional form: " + c.why}
+	}
 	return c, nil
 }
 
@@ -118,7 +127,19 @@ func (c *Codec) Schema() *schema.Schema { return c.desc }
 //
 // Errors: *[EncodeError] when a method of a field fails or the value is nested too deeply; one wrapping [ErrType] when
 // v is no *T or nil.
-func (c *Codec) Append(dst []byte, v any) ([]byte, error) {
+func (c *Codec) Append(dst []byte, v any) ([]byte, error) { return c.AppendLinked(dst, v, nil) }
+
+// Linked reports whether a T has values that are encoded with a link.
+func (c *Codec) Linked() bool { return c.linked }
+
+// AppendLinked is [Codec.Append] for a T with values of types that have the methods
+//
+//	AppendLinked(dst []byte, link any) ([]byte, error)
+//	DecodeLinked(b []byte, link any) error
+//
+// the second one on a pointer: what they are on the wire, bytes, depends on the connection that the message travels on, which
+// link stands for. [Limits].Link has the receiver's. They are in the positional form only.
+func (c *Codec) AppendLinked(dst []byte, v, link any) ([]byte, error) {
 	p := c.pointer(v)
 	if p == nil {
 		return dst, c.wrongType(v)
@@ -126,7 +147,7 @@ func (c *Codec) Append(dst []byte, v any) ([]byte, error) {
 	if c.own == nil {
 		return c.AppendGeneric(dst, v)
 	}
-	var e encoder
+	e := encoder{link: link}
 	var b []byte
 	if root := &c.own.root; root.kind == kStruct {
 		b = e.structure(dst, root.sub, p)

@@ -110,6 +110,8 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 		d.cbor(o, f)
 	case kBinary, kTexter:
 		d.unmarshaler(o, f)
+	case kLinked:
+		d.linked(o, f)
 	case kStruct:
 		d.structure(o.sub, f)
 	case kOptional:

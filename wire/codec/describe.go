@@ -22,6 +22,7 @@ var (
 	typeBinaryUnmarshaler = reflect.TypeFor[encoding.BinaryUnmarshaler]()
 	typeTextMarshaler     = reflect.TypeFor[encoding.TextMarshaler]()
 	typeTextUnmarshaler   = reflect.TypeFor[encoding.TextUnmarshaler]()
+	typeLinked            = reflect.TypeFor[linked]()
 )
 
 // custom says which methods of its own a type is encoded with.
@@ -32,6 +33,7 @@ const (
 	customCBOR
 	customBinary
 	customText
+	customLinked
 )
 
 // customOf looks at the methods of *t, because fields are addressable. The order is the one of the generic form.
@@ -41,6 +43,8 @@ func customOf(t reflect.Type) custom {
 	}
 	p := reflect.PointerTo(t)
 	switch {
+	case p.Implements(typeLinked):
+		return customLinked
 	case p.Implements(typeCBORMarshaler) && p.Implements(typeCBORUnmarshaler):
 		return customCBOR
 	case p.Implements(typeBinaryMarshaler) && p.Implements(typeBinaryUnmarshaler):
@@ -80,6 +84,7 @@ type describer struct {
 	shapes   map[reflect.Type]*shape
 	rewrites bool    // whether fxamacker/cbor alone cannot do the generic form
 	largest  uintptr // bytes in memory of the largest element of a list, a map or behind a pointer
+	linked   bool    // whether anything is encoded with a link
 	notPlain string  // why the positional form cannot express the type, with the place; "" when it can
 }
 
@@ -114,6 +119,9 @@ func (d *describer) typ(t reflect.Type) (*schema.Type, error) {
 	case customCBOR:
 		return &schema.Type{Kind: schema.KindAny}, nil
 	case customBinary:
+		return &schema.Type{Kind: schema.KindBytes}, nil
+	case customLinked:
+		d.linked = true
 		return &schema.Type{Kind: schema.KindBytes}, nil
 	case customText:
 		return &schema.Type{Kind: schema.KindText}, nil

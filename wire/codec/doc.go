@@ -34,6 +34,7 @@
 //	type with MarshalCBOR, UnmarshalCBOR  any         that item
 //	… MarshalBinary, UnmarshalBinary      bytes       bytes; goes before the next line if a type has both
 //	… MarshalText, UnmarshalText          text        text
+//	… AppendLinked, DecodeLinked          bytes       bytes; see [Codec.AppendLinked]
 //
 // Channels, functions, complex numbers, uintptr, unsafe pointers and interfaces with methods make [For] fail with a
 // [*TypeError]. nil and empty lists, maps and bytes are the same on the wire; they decode as nil. A time decodes in

@@ -11,6 +11,7 @@ import (
 // encoder holds what encoding one message needs besides the bytes.
 type encoder struct {
 	depth int
+	link  any // of AppendLinked
 	err   *EncodeError
 }
 
@@ -122,6 +123,8 @@ func (e *encoder) value(b []byte, o *op, f unsafe.Pointer) []byte {
 		return e.generic(b, reflect.NewAt(o.x.typ, f).Interface())
 	case kBinary, kTexter:
 		return e.marshaler(b, o, f)
+	case kLinked:
+		return e.linked(b, o, f)
 	case kStruct:
 		return e.structure(b, o.sub, f)
 	case kOptional:

@@ -34,12 +34,19 @@ const extraParts = 3
 
 // extraPlan is what reading the fields needs that the writer's schema does not describe.
 type extraPlan struct {
-	keep    bool    // whether the reader has an Extra
-	name    string  // of that, for errors
-	off     uintptr // of that
-	missing shape   // the fields of the reader that may be among them
-	at      []place // where those are in memory
-	kept    uintptr // memory of the largest element of a list or map
+	keep    bool              // whether the reader has an Extra
+	name    string            // of that, for errors
+	off     uintptr           // of that
+	missing shape             // the fields of the reader that may be among them
+	at      []place           // where those are in memory
+	sent    map[fieldKey]bool // the fields that the writer's schema describes: they are not among them
+	kept    uintptr           // memory of the largest element of a list or map
+}
+
+// fieldKey tells fields apart.
+type fieldKey struct {
+	name string
+	id   uint32
 }
 
 type place struct {
@@ -62,6 +69,11 @@ func (e *encoder) extra(b []byte, p *extraPlan, base unsafe.Pointer) []byte {
 		f := &x[i]
 		if f.Name == "" || !utf8.ValidString(f.Name) {
 			e.fail(fmt.Sprintf("name %q of an extra field is empty or not UTF-8", f.Name), nil)
+			e.under(p.name)
+			return b
+		}
+		if p.sent[fieldKey{f.Name, f.ID}] {
+			e.fail("extra field "+f.Name+" has the name of another one", nil)
 			e.under(p.name)
 			return b
 		}
@@ -92,12 +104,8 @@ func (d *decoder) extraFields(kept uintptr) Extra {
 	}
 	defer func(before uintptr) { d.kept = before }(d.kept)
 	d.kept = kept
-	type key struct {
-		name string
-		id   uint32
-	}
 	x := make(Extra, n/extraParts)
-	known := make(map[key]bool, len(x))
+	known := make(map[fieldKey]bool, len(x))
 	for i := range x {
 		at := d.i
 		f := &x[i]
@@ -106,7 +114,7 @@ func (d *decoder) extraFields(kept uintptr) Extra {
 		f.ID = uint32(id)
 		start := d.i
 		d.skip(skipIndefinite | skipCharge)
-		k := key{f.Name, f.ID}
+		k := fieldKey{f.Name, f.ID}
 		if !d.failed() && (f.Name == "" || uint64(f.ID) != id || known[k]) {
 			d.failAt(at, "extra field without a name, with a bad id or for the second time")
 		}
@@ -126,6 +134,13 @@ func (d *decoder) extra(p *extraPlan, base unsafe.Pointer) {
 	if d.failed() {
 		d.err.under(p.name)
 		return
+	}
+	for i := range x {
+		if p.sent[fieldKey{x[i].Name, x[i].ID}] {
+			d.failAt(at, "extra field "+x[i].Name+" is one that the writer knows")
+			d.err.under(p.name)
+			return
+		}
 	}
 	var has []bool
 	if len(p.at) > 0 {

@@ -47,6 +47,9 @@ func (c *Codec) AppendGeneric(dst []byte, v any) ([]byte, error) {
 	if c.pointer(v) == nil {
 		return dst, c.wrongType(v)
 	}
+	if c.linked {
+		return dst, &EncodeError{Type: c.typ, Reason: reasonLinked}
+	}
 	if c.shape != nil {
 		return c.appendRewritten(dst, v)
 	}
@@ -78,6 +81,9 @@ func (c *Codec) DecodeGeneric(b []byte, v any, lim Limits) error {
 	p := c.pointer(v)
 	if p == nil {
 		return c.wrongType(v)
+	}
+	if c.linked {
+		return &DecodeError{Type: c.typ, Reason: reasonLinked}
 	}
 	d := decoder{b: b, kept: c.elementBytes}
 	if err := d.limit(lim); err != nil {

@@ -14,6 +14,9 @@ type Limits struct {
 	// text, bytes and typed arrays, which are no larger than the message. It matters because one byte of message can
 	// be one empty struct of hundreds of bytes. Default 64 MiB; negative is an error.
 	MaxMemoryBytes int
+
+	// Link is no limit, but what the values of types with DecodeLinked are decoded with; see [Codec.AppendLinked].
+	Link any
 }
 
 // DefaultLimits are the limits of a zero [Limits].

@@ -32,6 +32,7 @@ const (
 	kCBOR   // a type with MarshalCBOR
 	kBinary // a type with MarshalBinary
 	kTexter // a type with MarshalText
+	kLinked // a type with AppendLinked
 	kStruct
 	kOptional
 	kList
