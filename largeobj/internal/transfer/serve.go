@@ -197,6 +197,9 @@ func (s *server) read(ctx context.Context, limit int64) error {
 		c.Data = s.buf[:got]
 		size, known = s.src.Size()
 		if int64(got) < n && (!known || c.end() != size) {
+			if err := s.check(); err != nil {
+				return err
+			}
 			return fmt.Errorf("transfer: source ended at %d: %w", c.end(), io.ErrUnexpectedEOF)
 		}
 	}

@@ -124,6 +124,7 @@ func (r *receiver) read(ctx context.Context, chunks Chunks, ranges []Range, piec
 				buf.put()
 				return err
 			}
+			r.received.Add(int64(len(c.Data)))
 			p := piece{off: off, data: room[:len(c.Data)], buf: buf, last: len(c.Leaf) > 0}
 			if len(c.Data) > 0 && &c.Data[0] != &room[0] {
 				copy(p.data, c.Data)

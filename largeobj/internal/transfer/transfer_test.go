@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 )
 
@@ -14,17 +15,19 @@ var sizes = []int{0, 1, ChunkBytes - 1, ChunkBytes, testLeaf - 1, testLeaf, test
 // A stream is a source of which the size is known when its end was read.
 type streamSource struct {
 	Bytes
-	known bool
+	known atomic.Bool
 }
 
-func (s *streamSource) Size() (int64, bool) { return int64(len(s.Bytes)), s.known }
+func (s *streamSource) Size() (int64, bool) { return int64(len(s.Bytes)), s.known.Load() }
 func (s *streamSource) Slice(off, n int64) []byte {
 	return nil
 }
 
 func (s *streamSource) ReadAt(p []byte, off int64) (int, error) {
 	n, err := s.Bytes.ReadAt(p, off)
-	s.known = s.known || err != nil
+	if err != nil {
+		s.known.Store(true)
+	}
 	return n, err
 }
 
