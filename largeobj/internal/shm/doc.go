@@ -1,0 +1,2 @@
+// Package shm is memory that processes on one host share.
+package shm
