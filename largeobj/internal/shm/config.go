@@ -78,6 +78,10 @@ type LinkConfig struct {
 	// each lease. 0 means half of the arena's MaxBytes; negative is an error.
 	MaxLeasedBytes int64
 
+	// Ready is called by [Dial] with the link, before the peer can send handles, unless it is nil. A listener calls what
+	// [Listener.Offer] was given instead.
+	Ready func(*Link)
+
 	// Dir is where [Dial] looks for the socket of a listener that has a Dir, when its abstract name cannot be reached:
 	// the same volume, perhaps at another place. Empty means nowhere.
 	Dir string

@@ -58,7 +58,7 @@ func Dial(ctx context.Context, blob []byte, b Binding, a *Arena, config LinkConf
 		}
 		return nil, err
 	}
-	link, err := newLink(a, config, conn, cred, t) // ownership of conn and t passes to it
+	link, err := newLink(a, config, conn, cred, t, config.Ready) // ownership of conn and t passes to it
 	if err != nil {
 		return nil, err
 	}

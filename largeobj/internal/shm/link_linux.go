@@ -68,7 +68,8 @@ type passed struct {
 }
 
 // newLink starts a link over a connection whose peer has proved itself. It takes ownership of conn and t.
-func newLink(a *Arena, config LinkConfig, conn *net.UnixConn, cred *unix.Ucred, t *tables) (*Link, error) {
+// ready, unless it is nil, is called before the link answers the peer, which can send no handles until then.
+func newLink(a *Arena, config LinkConfig, conn *net.UnixConn, cred *unix.Ucred, t *tables, ready func(*Link)) (*Link, error) {
 	l := &Link{
 		arena: a, config: config, conn: conn, uid: int(cred.Uid), pid: int(cred.Pid), tables: t,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
@@ -85,6 +86,9 @@ func newLink(a *Arena, config LinkConfig, conn *net.UnixConn, cred *unix.Ucred, 
 		t.unref()
 		conn.Close()
 		return nil, err
+	}
+	if ready != nil {
+		ready(l)
 	}
 	l.wg.Go(l.read)  // ends when conn closes; Close waits
 	l.wg.Go(l.write) // ends with done; Close waits

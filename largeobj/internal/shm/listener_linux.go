@@ -103,7 +103,8 @@ func Listen(config ListenerConfig) (*Listener, error) {
 }
 
 // Offer makes an offer that the peer on the other end of b may use once; it is at most 256 bytes, and no secret to others.
-// accept is called when the peer has used it, on a goroutine that Close waits for: it owns the link and should return soon.
+// accept is called when the peer has used it, on a goroutine that Close waits for, before the peer can send handles: it owns
+// the link and should return soon.
 //
 // withdraw ends an offer that has not been used; nothing else does. accept may be under way when it returns.
 // Errors: what the export of the secret says; [ErrClosed].
@@ -166,11 +167,8 @@ func (l *Listener) serve(s *net.UnixListener) {
 		select {
 		case l.attaching <- struct{}{}:
 			l.wg.Go(func() { // ends with the deadline of conn, or when Close closes it, and accept has returned; Close waits
-				link, accept := l.attach(conn, cred)
+				l.attach(conn, cred)
 				<-l.attaching
-				if link != nil {
-					accept(link)
-				}
 			})
 		default:
 			conn.Close()
@@ -186,11 +184,11 @@ func (l *Listener) pause() bool {
 	return !l.mu.closed
 }
 
-// attach lets a client prove itself. It takes ownership of conn; the link is nil if there is none.
-func (l *Listener) attach(conn *net.UnixConn, cred *unix.Ucred) (*Link, func(*Link)) {
+// attach lets a client prove itself. It takes ownership of conn.
+func (l *Listener) attach(conn *net.UnixConn, cred *unix.Ucred) {
 	if conn.SetDeadline(time.Now().Add(l.config.AttachTimeout)) != nil || !l.track(conn) {
 		conn.Close()
-		return nil, nil
+		return
 	}
 	p, t := l.prove(conn)
 	if !l.untrack(conn) || t == nil || conn.SetDeadline(time.Time{}) != nil {
@@ -198,13 +196,9 @@ func (l *Listener) attach(conn *net.UnixConn, cred *unix.Ucred) (*Link, func(*Li
 			t.unref()
 		}
 		conn.Close()
-		return nil, nil
+		return
 	}
-	link, err := newLink(l.config.Arena, l.config.Link, conn, cred, t)
-	if err != nil {
-		return nil, nil
-	}
-	return link, p.accept
+	_, _ = newLink(l.config.Arena, l.config.Link, conn, cred, t, p.accept) // fails when the arena is closed
 }
 
 // prove exchanges the packets with a client; the tables are nil when it has failed.
