@@ -132,7 +132,7 @@ func TestStreamsFollowTheGoodput(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &simulation{latency: c.latency, perStream: c.perStream, link: c.link}
 				possible := min(c.link, c.perStream*float64(c.max))
-				s.size = int64(possible * 60) // a minute
+				s.size = int64(possible * 40) // that many seconds
 				start := time.Now()
 				receive(t, Manifest{Size: s.size}, s, &nowhere{}, Options{MaxStreams: c.max, Unverified: true})
 				elapsed := time.Since(start)

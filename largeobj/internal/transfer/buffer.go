@@ -77,8 +77,14 @@ func (b *Buffer) InMemory() bool { return b.store.file == nil }
 // Have returns how many bytes are there and verified.
 func (b *Buffer) Have() int64 { return b.have.Bytes() }
 
-// Slice returns n bytes at off, or nil when they are not in memory. They are valid until Close and must not be changed.
-func (b *Buffer) Slice(off, n int64) []byte { return b.store.slice(off, n) }
+// Slice returns n bytes at off of a complete object, or nil when they are not in memory. They are valid until Close and
+// must not be changed.
+func (b *Buffer) Slice(off, n int64) []byte {
+	if !b.complete() || off < 0 || n < 0 || off > b.m.Size-n {
+		return nil
+	}
+	return b.store.slice(off, n)
+}
 
 // ReadAt reads from a complete object.
 func (b *Buffer) ReadAt(p []byte, off int64) (int, error) {

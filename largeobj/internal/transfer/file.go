@@ -60,9 +60,14 @@ func (f *File) begin(m Manifest) (have RangeSet, size int64, err error) {
 	if err != nil {
 		return RangeSet{}, 0, err
 	}
+	fresh := false
 	defer func() {
-		if err != nil {
-			part.Close()
+		if err == nil {
+			return
+		}
+		part.Close()
+		if fresh { // a part of the space may be allocated, and nothing is in it
+			f.Discard()
 		}
 	}()
 	if err := f.lock(part); err != nil {
@@ -73,6 +78,7 @@ func (f *File) begin(m Manifest) (have RangeSet, size int64, err error) {
 	if err != nil {
 		return RangeSet{}, 0, err
 	}
+	fresh = have.Bytes() == 0
 	if f.m.Size >= 0 {
 		if err := allocate(part, f.path, f.m.Size); err != nil {
 			return RangeSet{}, 0, err

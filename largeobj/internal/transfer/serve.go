@@ -63,7 +63,7 @@ func Serve(ctx context.Context, src Source, leaves *Leaves, ranges []Range, send
 	if err := checkRanges(src, leaves.leaf, ranges); err != nil {
 		return err
 	}
-	s := server{src: src, leaves: leaves, send: send, hashed: make(chan struct{})}
+	s := server{src: src, leaves: leaves, send: send, hashed: make(chan struct{}, 1)}
 	defer func() { s.buf.put() }()
 	for _, r := range ranges {
 		s.chunk.Offset = r.Offset
@@ -120,7 +120,7 @@ type server struct {
 	buf    *buffer
 	chunk  Chunk
 	sum    [HashBytes]byte
-	hashed chan struct{} // receives when the goroutine that hashes beside send has ended
+	hashed chan struct{} // gets one when the goroutine that hashes beside send is done; room for it, should send panic
 }
 
 // leaf sends the leaf that begins at chunk.Offset and reports whether it is the last one.

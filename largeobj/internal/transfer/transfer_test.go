@@ -78,3 +78,20 @@ func TestObjectsArrive(t *testing.T) {
 		}
 	}
 }
+
+func TestServeAllocatesLittle(t *testing.T) {
+	data := Bytes(random(4 * testLeaf))
+	for name, src := range map[string]Source{"slices": data, "a buffer": &streamSource{Bytes: data}} {
+		l := newLoopback(t, src, testLeaf)
+		serve := func() {
+			chunks := 0
+			err := Serve(t.Context(), src, l.leaves, []Range{{0, -1}}, func(c *Chunk) error { chunks++; return nil })
+			if err != nil || chunks < 16 {
+				t.Errorf("%d chunks, %v", chunks, err)
+			}
+		}
+		if n := testing.AllocsPerRun(10, serve); n > 16 { // one for each chunk
+			t.Errorf("with %s: %v allocations for 16 chunks whose hashes are known", name, n)
+		}
+	}
+}
