@@ -30,8 +30,6 @@ type Arena struct {
 		sweeps     uint64
 		fulls      uint64
 	}
-	closing chan struct{} // closed when Close has been called
-	janitor sync.WaitGroup
 }
 
 // A segment is one memfd of ours.
@@ -41,7 +39,7 @@ type segment struct {
 	mem    []byte
 	kind   segmentKind
 	first  *chunk
-	idle   int          // ticks of the janitor since it was last in use; guarded by Arena.mu
+	idle   int          // ticks since it was last in use; guarded by Arena.mu
 	users  atomic.Int32 // of fd: the arena, and links that are passing it
 }
 
@@ -70,10 +68,9 @@ func NewArena(config ArenaConfig) (*Arena, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Arena{config: config, closing: make(chan struct{})}
+	a := &Arena{config: config}
 	a.mu.segments = map[uint64]*segment{}
 	a.mu.links = map[*Link]struct{}{}
-	a.janitor.Go(a.dropIdle) // ends with closing; Close waits
 	return a, nil
 }
 
@@ -162,6 +159,7 @@ func (a *Arena) allocSlow(n int, kind segmentKind) (*Block, error) {
 	s.number = a.mu.number
 	a.mu.segments[s.number] = s
 	a.mu.bytes += size
+	a.watchLocked()
 	c := s.first
 	if kind == shared {
 		a.mu.free.push(c)
@@ -308,36 +306,41 @@ func (a *Arena) sweep() {
 	}
 }
 
+// idleTicks is how often in IdleAfter the segments are looked at.
+const idleTicks = 4
+
+// watchLocked has idle segments dropped from now on. There is a timer only while there are segments.
+func (a *Arena) watchLocked() {
+	if !a.mu.watched {
+		a.mu.watched = true
+		time.AfterFunc(a.config.IdleAfter/idleTicks, a.dropIdle) // does nothing after Close
+	}
+}
+
 // dropIdle gives back the memory of segments that have not been used for a while.
 func (a *Arena) dropIdle() {
-	const ticks = 4
-	ticker := time.NewTicker(a.config.IdleAfter / ticks)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-a.closing:
-			return
-		case <-ticker.C:
-		}
-		for _, l := range a.links() {
-			l.sweep()
-		}
-		a.grow.Lock()
-		a.mu.Lock()
-		var idle []*segment
-		for _, s := range a.mu.segments {
-			if !s.unused() {
-				continue
-			}
-			if s.idle++; s.idle > ticks {
-				a.removeLocked(s)
-				idle = append(idle, s)
-			}
-		}
-		a.mu.Unlock()
-		a.drop(idle)
-		a.grow.Unlock()
+	a.grow.Lock() // Close waits for it
+	defer a.grow.Unlock()
+	for _, l := range a.links() {
+		l.sweep()
 	}
+	a.mu.Lock()
+	a.mu.watched = false
+	var idle []*segment
+	for _, s := range a.mu.segments {
+		if !s.unused() {
+			continue
+		}
+		if s.idle++; s.idle > idleTicks && !a.mu.closed {
+			a.removeLocked(s)
+			idle = append(idle, s)
+		}
+	}
+	if len(a.mu.segments) > 0 && !a.mu.closed {
+		a.watchLocked()
+	}
+	a.mu.Unlock()
+	a.drop(idle)
 }
 
 // Stats counts what there is at the moment.
@@ -356,13 +359,8 @@ func (a *Arena) Stats() Stats {
 // returns after the last goroutine of the arena and of its links. Calls after the first wait as well.
 func (a *Arena) Close() {
 	a.mu.Lock()
-	first := !a.mu.closed
 	a.mu.closed = true
 	a.mu.Unlock()
-	if first {
-		close(a.closing)
-	}
-	a.janitor.Wait()
 	for _, l := range a.links() {
 		l.Close()
 	}
