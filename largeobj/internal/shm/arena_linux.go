@@ -19,6 +19,7 @@ type Arena struct {
 	mu   struct {
 		sync.Mutex
 		closed   bool
+		watched  bool // dropIdle will run
 		free     freeList
 		segments map[uint64]*segment
 		number   uint64 // of the segment made last
