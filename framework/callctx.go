@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/wire"
 )
 
@@ -18,7 +19,8 @@ type callContext struct {
 	info        *CallInfo
 	received    []wire.Pair // metadata of the caller
 	peer        *Peer
-	call        *serverCall // for response metadata
+	call        *serverCall     // for response metadata
+	scope       *largeobj.Scope // nil if the messages of the method cannot refer to large objects
 	hasDeadline bool
 
 	cause atomic.Pointer[error] // why the call was canceled; nil while it is not
@@ -74,6 +76,8 @@ func (c *callContext) Value(key any) any {
 		return c.peer
 	case serverCallKey{}:
 		return c.call
+	case largeobj.ScopeKey{}:
+		return c.scope
 	}
 	return c.realize().Value(key)
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/pool"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
@@ -45,6 +46,9 @@ type ClientConfig struct {
 
 	// Gates bound how many handlers of unary methods that the client serves run and wait at once, per class.
 	Gates Gates
+
+	// Objects holds the large objects that are sent and received; nil means [largeobj.Default], which a process shares.
+	Objects *largeobj.Store
 
 	// Interceptors wrap every call, the first one outermost.
 	Interceptors []ClientInterceptor
@@ -84,7 +88,7 @@ type dialFunc func(ctx context.Context, address string, conf streams.Config) (*s
 func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
 	c := &Client{cfg: cfg}
 	c.mu.last = map[string]*streams.Conn{}
-	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Logger)
+	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Objects, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +126,14 @@ func serverName(target string) string {
 }
 
 func (c *Client) connConfig() streams.Config {
-	return c.dispatcher.connConfig(c.cfg.TLS, c.cfg.MaxMessageBytes, c.cfg.Limits, c.cfg.Interceptors)
+	conf := c.dispatcher.connConfig(c.cfg.TLS, c.cfg.MaxMessageBytes, c.cfg.Limits, c.cfg.Interceptors)
+	newOwner := conf.NewOwner
+	conf.NewOwner = func(conn *streams.Conn) any {
+		peer := newOwner(conn).(*Peer)
+		peer.client = c
+		return peer
+	}
+	return conf
 }
 
 // dial opens one connection, into the session of those that are open already.

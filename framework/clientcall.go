@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 )
@@ -31,7 +32,8 @@ type clientCall struct {
 	call     *streams.Call // nil until the request has been sent; replaced under mu by another attempt
 	request  any           // of a call with one request, until something has been received: to try again
 	attempts int
-	pooled   bool // finishUnary may reuse it
+	scope    *largeobj.Scope // of conn; nil if messages cannot refer to large objects
+	pooled   bool            // finishUnary may reuse it
 
 	mu struct {
 		sync.Mutex
@@ -95,6 +97,7 @@ func (c *clientCall) start(msg any) error {
 		if err == nil {
 			return c.adopt(conn, call)
 		}
+		c.scope.Undo()
 		if c.ctx.Err() != nil || c.attempts >= maxAttempts {
 			return notStarted(c.ctx, err)
 		}
@@ -133,6 +136,9 @@ func notStarted(ctx context.Context, err error) error {
 
 func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, error) {
 	sp := c.info.spec
+	if sp.linked {
+		c.scope = conn.Owner().(*Peer).objects.NewScope(false, false)
+	}
 	h := wire.Request{MethodNum: conn.MethodNum(sp.info.Method), Timeout: remaining(c.ctx), Metadata: c.md}
 	if h.MethodNum == 0 {
 		h.Name = []byte(sp.info.Method)
@@ -145,7 +151,7 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 	if msg == nil {
 		return b, nil
 	}
-	if err := sp.req.append(b, conn, &h.Schema, msg, InvalidArgument); err != nil {
+	if err := sp.req.append(b, conn, &h.Schema, msg, c.scope, InvalidArgument); err != nil {
 		b.Release()
 		return nil, err
 	}
@@ -165,10 +171,14 @@ func (c *clientCall) Send(msg any) error {
 	b := sp.req.buffer()
 	defer b.Release()
 	b.B = wire.AppendSchemaRef(b.B, &ref)
-	if err := sp.req.append(b, c.conn, &ref, msg, InvalidArgument); err != nil {
+	if err := sp.req.append(b, c.conn, &ref, msg, c.scope, InvalidArgument); err != nil {
 		return err
 	}
-	return c.sendError(c.call.Send(b.B))
+	if err := c.call.Send(b.B); err != nil {
+		c.scope.Undo()
+		return c.sendError(err)
+	}
+	return nil
 }
 
 // sendError returns the status of a call that ended before the message could be sent, as far as it is known.
@@ -261,7 +271,7 @@ func (c *clientCall) decode(ref *wire.SchemaRef, body []byte, msg any) error {
 	if err != nil {
 		return convert(c.ctx, err)
 	}
-	return c.info.spec.rsp.decode(writer, body, msg, c.via.limit())
+	return c.info.spec.rsp.decode(writer, body, msg, c.scope, c.via.limit())
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.
@@ -353,11 +363,15 @@ func (c *clientCall) Trailer() Metadata {
 
 func (c *clientCall) Close(reason error) {
 	c.mu.Lock()
-	closed, call := c.mu.closed, c.call
+	closed, call, status := c.mu.closed, c.call, c.mu.status
 	c.mu.closed = true
 	c.mu.Unlock()
 	if closed || call == nil {
 		return
+	}
+	if status == nil {
+		c.scope.Answered()
+		c.scope.GivenUp()
 	}
 	cancel := wire.Cancel{Code: Canceled}
 	if reason != nil {

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 )
 
@@ -15,7 +16,7 @@ import (
 const defaultStreamingCalls = 64 << 10
 
 // newDispatcher makes the serving half of a server or a client.
-func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage int, log *zap.Logger) (*dispatcher, error) {
+func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage int, objects *largeobj.Store, log *zap.Logger) (*dispatcher, error) {
 	g, err := newGate(gates)
 	if err != nil {
 		return nil, err
@@ -34,9 +35,14 @@ func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage 
 	if maxMessage == 0 {
 		maxMessage = streams.DefaultMaxMessageBytes
 	}
-	return &dispatcher{
-		methods: newRegistry(wrap), gate: g, streaming: sg, base: context.Background(), maxMessage: maxMessage, log: log,
-	}, nil
+	if objects == nil {
+		objects = largeobj.Default()
+	}
+	d := &dispatcher{
+		methods: newRegistry(wrap), gate: g, streaming: sg, base: context.Background(), maxMessage: maxMessage, objects: objects, log: log,
+	}
+	d.registerObjects()
+	return d, nil
 }
 
 // connConfig is how the connections of a server or a client are made. wrap are the interceptors of calls to the peer.
@@ -53,7 +59,7 @@ func (d *dispatcher) connConfig(tls *tls.Config, maxMessage int, limits ConnLimi
 		Schemas:          schemas,
 		Logger:           d.log,
 		Serve:            func(in *streams.Incoming) { d.serve(in, in.Conn().Owner().(*Peer)) },
-		NewOwner:         func(c *streams.Conn) any { return newPeer(c, d.maxMessage, wrap) },
+		NewOwner:         func(c *streams.Conn) any { return newPeer(c, d.objects, d.maxMessage, wrap) },
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 	"github.com/mycel-rpc/mycel/wire/codec"
@@ -30,38 +31,43 @@ func (m *messageSpec) buffer() *wire.Buffer { return wire.NewBuffer(messageRoom 
 
 // append appends msg to b, labelled with ref: positionally when the peer knows or is told the schema, as a self-describing
 // map otherwise. It fails with fault when msg cannot be encoded, with ResourceExhausted when the peer would refuse it.
-func (m *messageSpec) append(b *wire.Buffer, conn *streams.Conn, ref *wire.SchemaRef, msg any, fault Code) error {
-	encode := m.Append
-	if ref.Num == 0 {
-		encode = m.AppendGeneric
-	}
+// scope is that of the call, nil if its messages cannot refer to large objects.
+func (m *messageSpec) append(b *wire.Buffer, conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) error {
+	scope.Begin()
 	head := len(b.B)
 	var err error
-	if b.B, err = encode(b.B, msg); err != nil {
+	if ref.Num == 0 {
+		b.B, err = m.AppendGeneric(b.B, msg)
+	} else {
+		b.B, err = m.AppendLinked(b.B, msg, link(scope))
+	}
+	if err != nil {
+		scope.Undo()
 		return Errorf(fault, "%s: %w", m.what, err)
 	}
 	size := len(b.B) - head
 	m.size.observe(size)
 	if limit := conn.PeerMaxMessageBytes(); size > limit {
+		scope.Undo()
 		return Errorf(ResourceExhausted, "%s of %d bytes exceeds the receiver's limit of %d (its MaxMessageBytes); larger data belongs into a large object or a stream", m.what, size, limit)
 	}
 	return nil
 }
 
 // decode decodes a body written in the schema writer, nil for self-describing CBOR, into msg.
-func (m *messageSpec) decode(writer *schema.Schema, body []byte, msg any, limit int) error {
+func (m *messageSpec) decode(writer *schema.Schema, body []byte, msg any, scope *largeobj.Scope, limit int) error {
 	if len(body) > limit {
 		return Errorf(ResourceExhausted, "%s of %d bytes exceeds the limit of %d (MaxMessageBytes)", m.what, len(body), limit)
 	}
 	var err error
-	own := m.Schema()
+	own, lim := m.Schema(), codec.Limits{Link: link(scope)}
 	switch {
 	case writer == nil:
-		err = m.DecodeGeneric(body, msg, codec.Limits{})
+		err = m.DecodeGeneric(body, msg, lim)
 	case writer == own || own != nil && writer.ID() == own.ID():
-		err = m.Decode(body, msg, codec.Limits{})
+		err = m.Decode(body, msg, lim)
 	default:
-		err = decodeMapped(m.Codec, writer, body, msg)
+		err = decodeMapped(m.Codec, writer, body, msg, lim)
 	}
 	if err == nil {
 		return nil
@@ -72,12 +78,20 @@ func (m *messageSpec) decode(writer *schema.Schema, body []byte, msg any, limit 
 	return Errorf(InvalidArgument, "%s: %w", m.what, err)
 }
 
-func decodeMapped(c *codec.Codec, writer *schema.Schema, body []byte, msg any) error {
+// link is the scope as what fields are encoded with: a nil scope is nil.
+func link(scope *largeobj.Scope) any {
+	if scope == nil {
+		return nil
+	}
+	return scope
+}
+
+func decodeMapped(c *codec.Codec, writer *schema.Schema, body []byte, msg any, lim codec.Limits) error {
 	r, err := c.Reader(writer)
 	if err != nil {
 		return err
 	}
-	return r.Decode(body, msg, codec.Limits{})
+	return r.Decode(body, msg, lim)
 }
 
 // A sizeHint remembers how large messages of a kind are, so that a buffer need not grow while one is encoded.

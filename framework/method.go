@@ -46,6 +46,8 @@ func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *sp
 	if sp.rsp.Codec, err = codec.Of[Resp](); err != nil {
 		panic(fmt.Sprintf("framework: method %s: response: %v", name, err))
 	}
+	sp.linked = sp.req.Linked() || sp.rsp.Linked()
+	sp.newReq = func() any { return new(Req) }
 	return sp
 }
 

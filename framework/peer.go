@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 )
@@ -15,14 +16,18 @@ type Peer struct {
 	limits      int           // MaxMessageBytes of this side
 	open        ClientFunc    // behind the interceptors
 	intercepted int           // number of interceptors
-	session     *session      // nil until the peer's hello is there; guarded by mu
+	objects     *largeobj.Session
+	client      *Client  // that the connection belongs to; nil on a server
+	session     *session // nil until the peer's hello is there; guarded by mu
 	mu          sync.Mutex
 	refused     bool // the connection came when no more were taken
 }
 
 // newPeer makes the peer of a connection. wrap are the interceptors of calls to it.
-func newPeer(conn *streams.Conn, maxMessage int, wrap []ClientInterceptor) *Peer {
+func newPeer(conn *streams.Conn, objects *largeobj.Store, maxMessage int, wrap []ClientInterceptor) *Peer {
 	p := &Peer{own: conn, limits: maxMessage, intercepted: len(wrap)}
+	p.objects = objects.NewSession(conn, newObjectPeer(p, wrap))
+	conn.Go(p.objects.Run) // ends with the connection
 	p.open = chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, p) }, wrap)
 	return p
 }

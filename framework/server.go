@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 )
@@ -38,6 +39,9 @@ type ServerConfig struct {
 
 	// MaxStreamingCalls bounds the streaming calls in progress, per class; more are refused. 0 means 65 536.
 	MaxStreamingCalls int
+
+	// Objects holds the large objects that are sent and received; nil means [largeobj.Default], which a process shares.
+	Objects *largeobj.Store
 
 	// Interceptors wrap every handler, the first one outermost.
 	Interceptors []ServerInterceptor
@@ -84,6 +88,7 @@ type Server struct {
 		sync.Mutex
 		listeners map[*streams.Listener]net.PacketConn
 		conns     map[*streams.Conn]struct{}
+		host      *largeobj.Host // offers shared memory to clients on this host; nil until one has come
 		draining  bool
 		closed    bool
 	}
@@ -96,7 +101,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.signal.draining, s.signal.closed = make(chan struct{}), make(chan struct{})
 	s.mu.listeners, s.mu.conns = map[*streams.Listener]net.PacketConn{}, map[*streams.Conn]struct{}{}
 	s.sessions.byName = map[[16]byte]*session{}
-	d, err := newDispatcher(cfg.Interceptors, cfg.Gates, cfg.MaxStreamingCalls, cfg.MaxMessageBytes, cfg.Logger)
+	d, err := newDispatcher(cfg.Interceptors, cfg.Gates, cfg.MaxStreamingCalls, cfg.MaxMessageBytes, cfg.Objects, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +149,9 @@ func (s *Server) ListenAndServe(ctx context.Context, address string) error {
 
 // Serve is [Server.ListenAndServe] on a socket of the caller's, which it takes ownership of. A server may serve several.
 func (s *Server) Serve(ctx context.Context, socket net.PacketConn) error {
-	ln, err := streams.Listen(socket, s.connConfig())
+	conf := s.connConfig()
+	conf.HostOffer = func(c *streams.Conn) []byte { return s.hostOffer().Offer(c, c.Owner().(*Peer).objects) }
+	ln, err := streams.Listen(socket, conf)
 	if err != nil {
 		_ = socket.Close() // the error that matters is err
 		return fmt.Errorf("framework: %w", err)
@@ -177,6 +184,16 @@ func (s *Server) Serve(ctx context.Context, socket net.PacketConn) error {
 	case <-ctx.Done():
 		return s.Close()
 	}
+}
+
+// hostOffer returns what offers shared memory to clients on this host.
+func (s *Server) hostOffer() *largeobj.Host {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.host == nil && !s.mu.closed {
+		s.mu.host = s.objects.Listen()
+	}
+	return s.mu.host
 }
 
 // adopt takes a new connection. A goroutine follows it to its end; Close waits for that.
@@ -276,7 +293,7 @@ func (s *Server) closeNow() {
 		s.mu.draining = true
 		close(s.signal.draining)
 	}
-	conns, listeners := s.mu.conns, s.mu.listeners
+	conns, listeners, host := s.mu.conns, s.mu.listeners, s.mu.host
 	s.mu.conns, s.mu.listeners = map[*streams.Conn]struct{}{}, nil // what is served is seen in wg from here on
 	s.mu.Unlock()
 	s.stop()
@@ -288,6 +305,7 @@ func (s *Server) closeNow() {
 		wg.Go(c.Close)
 	}
 	wg.Wait()
+	host.Close()
 	for ln, socket := range listeners {
 		if err := errors.Join(ln.Release(), socket.Close()); err != nil {
 			s.log.Warn("closing a listener", zap.Error(err))

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 	"github.com/mycel-rpc/mycel/wire/schema"
@@ -24,6 +25,7 @@ type dispatcher struct {
 	streaming  *gate           // streaming calls, which may last: only their number is bounded
 	base       context.Context // of handlers; does not end
 	maxMessage int
+	objects    *largeobj.Store
 	log        *zap.Logger
 	draining   <-chan struct{} // closed when no new calls are served
 }
@@ -85,6 +87,9 @@ func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
 		return
 	}
 	c := &serverCall{d: d, in: in, m: m, writer: writer}
+	if m.sp.linked {
+		c.scope = peer.objects.NewScope(true, in.Kind == KindUnary || in.Kind == KindClientStream)
+	}
 	if n < len(in.Payload.B) {
 		c.arg = in.Payload.B[n:]
 	}
@@ -122,12 +127,14 @@ func (c *serverCall) Canceled(reason wire.Cancel) {
 	}
 	var cause error = &Error{Code: reason.Code, Message: text, Remote: true, ofCall: true}
 	c.end(&cause)
+	c.scope.GivenUp()
 }
 
 // refuse answers a call that the gate turned away.
 func (c *serverCall) refuse(err *Error) {
 	var cause error = err
 	c.end(&cause)
+	c.endScope()
 	c.in.Payload.Release()
 	c.respond(err.status())
 }
@@ -149,14 +156,31 @@ func (c *serverCall) answer(err error) {
 		c.d.log.Error("handler ended its goroutine", zap.String("method", c.info.Method))
 	}
 	c.end(&errHandlerReturned)
-	c.in.Payload.Release()
 	st := wire.Status{}
 	if err != nil {
 		st = statusOf(err)
 		c.out.Release()
 		c.out = nil
+		c.scope.Undo()
+	}
+	c.endScope()
+	c.in.Payload.Release()
+	if c.scope != nil {
+		c.in.Undo = c.scope.GivenUp
 	}
 	c.respond(st)
+	c.scope.Answered()
+}
+
+// endScope gives back the large objects of the call, also those in a request that no handler has received.
+func (c *serverCall) endScope() {
+	if c.scope == nil {
+		return
+	}
+	if c.arg != nil {
+		_ = c.Recv(c.m.sp.newReq()) // what it could decode is in the scope
+	}
+	c.scope.End()
 }
 
 // errHandlerReturned is the cause of the context of a handler that has returned.
@@ -216,7 +240,7 @@ func (c *serverCall) Recv(msg any) error {
 	if c.arg != nil {
 		arg := c.arg
 		c.arg = nil
-		return c.m.sp.req.decode(c.writer, arg, msg, c.d.maxMessage)
+		return c.m.sp.req.decode(c.writer, arg, msg, c.scope, c.d.maxMessage)
 	}
 	b, err := c.in.Recv()
 	if err == io.EOF {
@@ -234,7 +258,7 @@ func (c *serverCall) Recv(msg any) error {
 	if err != nil {
 		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
 	}
-	return c.m.sp.req.decode(writer, b.B[n:], msg, c.d.maxMessage)
+	return c.m.sp.req.decode(writer, b.B[n:], msg, c.scope, c.d.maxMessage)
 }
 
 func (c *serverCall) Send(msg any) error {
@@ -247,7 +271,7 @@ func (c *serverCall) Send(msg any) error {
 		}
 		b := sp.rsp.buffer()
 		b.B = wire.AppendResponse(b.B, &wire.Response{Schema: ref})
-		if err := sp.rsp.append(b, conn, &ref, msg, Internal); err != nil {
+		if err := sp.rsp.append(b, conn, &ref, msg, c.scope, Internal); err != nil {
 			b.Release()
 			return err
 		}
@@ -260,10 +284,11 @@ func (c *serverCall) Send(msg any) error {
 	b := sp.rsp.buffer()
 	defer b.Release()
 	b.B = wire.AppendSchemaRef(b.B, &ref)
-	if err := sp.rsp.append(b, conn, &ref, msg, Internal); err != nil {
+	if err := sp.rsp.append(b, conn, &ref, msg, c.scope, Internal); err != nil {
 		return err
 	}
 	if err := c.in.Send(c, wire.FrameMessage, b.B); err != nil {
+		c.scope.Undo()
 		return c.sendError(err)
 	}
 	return nil

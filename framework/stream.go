@@ -69,4 +69,6 @@ type spec struct {
 	info     CallInfo
 	inline   bool
 	req, rsp messageSpec
+	linked   bool       // messages may refer to large objects
+	newReq   func() any // a new request message, for calls of a linked method that no handler takes
 }

@@ -72,7 +72,7 @@ func TestReflectionDescribesMethodsAndMessages(t *testing.T) {
 		for _, m := range all.Methods {
 			names = append(names, m.Name)
 		}
-		want := []string{framework.Health.Name(), framework.WatchHealth.Name(), framework.Reflect.Name(),
+		want := []string{"mycel.v1/FetchObject", "mycel.v1/ReleaseObjects", framework.Health.Name(), framework.WatchHealth.Name(), framework.Reflect.Name(),
 			Say.Name(), Chat.Name(), Count.Name(), Sum.Name(), slow.Name()}
 		if !slices.Equal(names, want) {
 			t.Errorf("methods are %q, want %q", names, want)

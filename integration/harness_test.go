@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mycel-rpc/mycel/framework"
+	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/wire"
 )
 
@@ -24,23 +26,15 @@ const drainBound = 10 * time.Second
 
 // An environment is a way for a client to reach a server.
 type environment struct {
-	name string
-	dial func(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client
+	name    string
+	objects *largeobj.Store // of both sides, unless the test says otherwise
+	dial    func(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client
 }
 
 var environments = []environment{
-	{"quic", func(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client {
-		t.Helper()
-		p.socket = listenUDP(t, "127.0.0.1:0")
-		p.serve(t, p.server, p.socket)
-		cfg.TLS = clientTLS
-		c, err := framework.NewClient(p.socket.LocalAddr().String(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}},
-	{"in process", func(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client {
+	{"quic", networkOnly, dialQUIC},
+	{"quic with shared memory", nil, dialQUIC},
+	{"in process", nil, func(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client {
 		t.Helper()
 		c, err := framework.InProcessClient(p.server, cfg)
 		if err != nil {
@@ -52,8 +46,29 @@ var environments = []environment{
 
 var (
 	overQUIC  = environments[0]
-	inProcess = environments[1]
+	inProcess = environments[2]
 )
+
+// networkOnly is a store that shares no memory, so that large messages go through the network as between two hosts.
+var networkOnly = func() *largeobj.Store {
+	s, err := largeobj.New(largeobj.Config{StreamsOnly: true})
+	if err != nil {
+		panic(err)
+	}
+	return s
+}()
+
+func dialQUIC(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client {
+	t.Helper()
+	p.socket = listenUDP(t, "127.0.0.1:0")
+	p.serve(t, p.server, p.socket)
+	cfg.TLS = clientTLS
+	c, err := framework.NewClient(p.socket.LocalAddr().String(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
 
 // everywhere runs a test in every environment.
 func everywhere(t *testing.T, test func(t *testing.T, e environment)) {
@@ -93,6 +108,7 @@ type pair struct {
 func (e environment) start(t testing.TB, s setup) *pair {
 	t.Helper()
 	checkBaseline(t)
+	s.server.Objects, s.client.Objects = cmp.Or(s.server.Objects, e.objects), cmp.Or(s.client.Objects, e.objects)
 	p := &pair{server: newServer(t, s.server, s.serve)}
 	p.client = e.dial(t, p, s.client)
 	if s.back != nil {

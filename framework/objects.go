@@ -1,0 +1,150 @@
+package framework
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mycel-rpc/mycel/largeobj"
+	"github.com/mycel-rpc/mycel/pool"
+	"github.com/mycel-rpc/mycel/streams"
+)
+
+// released is the answer to a release.
+type released struct{}
+
+// Methods that every server and client serves, for package largeobj.
+var (
+	fetchObject    = NewServerStream[largeobj.FetchRequest, largeobj.Chunk]("mycel.v1/FetchObject", WithClass(ClassBulk), Idempotent())
+	releaseObjects = NewUnary[largeobj.ReleaseRequest, released]("mycel.v1/ReleaseObjects", WithClass(ClassControl), Inline())
+)
+
+func (d *dispatcher) registerObjects() {
+	fetchObject.Handle(d, func(ctx context.Context, q *largeobj.FetchRequest, out Sender[largeobj.Chunk]) error {
+		return objectError(ctx, d.objects.Serve(ctx, q, out.Send))
+	})
+	releaseObjects.Handle(d, func(ctx context.Context, q *largeobj.ReleaseRequest) (*released, error) {
+		PeerFrom(ctx).objects.Released(q)
+		return &released{}, nil
+	})
+}
+
+// objectError is the status of a fetch that failed. Its text names the object at most by what the peer knows.
+func objectError(ctx context.Context, err error) error {
+	var status *Error
+	switch {
+	case err == nil || errors.As(err, &status) || ctx.Err() != nil:
+		return err
+	case errors.Is(err, largeobj.ErrUnknown):
+		return Errorf(NotFound, "%w", err)
+	}
+	return Errorf(DataLoss, "%w", err)
+}
+
+// An objectPeer makes the calls that package largeobj needs.
+type objectPeer struct {
+	fetch, release objectCaller
+}
+
+// An objectCaller is a Caller that chooses the connection by what an object needs.
+type objectCaller struct {
+	p    *Peer
+	open ClientFunc
+}
+
+func (c objectCaller) Open(ctx context.Context, info *CallInfo) (Stream, error) {
+	return c.open(ctx, info)
+}
+
+func newObjectPeer(p *Peer, wrap []ClientInterceptor) largeobj.Peer {
+	over := func(via connector) objectCaller {
+		return objectCaller{p, chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, via) }, wrap)}
+	}
+	return &objectPeer{fetch: over(fetchConns{p}), release: over(ownConn{p})}
+}
+
+// ownConn makes calls on the connection on which the peer was met: what was granted there is released there.
+type ownConn struct{ *Peer }
+
+func (c ownConn) conn(context.Context, Class) (*streams.Conn, error) {
+	if err := c.own.Err(); err != nil {
+		return nil, err
+	}
+	return c.own, nil
+}
+
+// fetchConns finds a bulk connection to where an object is.
+type fetchConns struct{ *Peer }
+
+func (c fetchConns) conn(ctx context.Context, class Class) (*streams.Conn, error) {
+	if c.client != nil {
+		return c.client.bulkTo(ctx, c.own)
+	}
+	return c.Peer.conn(ctx, class)
+}
+
+// Fetch implements [largeobj.Peer].
+func (o *objectPeer) Fetch(ctx context.Context, q *largeobj.FetchRequest) (largeobj.Chunks, error) {
+	p, ctx, cancel := prepare(ctx, fetchObject.sp, nil)
+	s, err := open(ctx, o.fetch, p)
+	if err == nil {
+		if err = sendOnly(s, q); err == nil {
+			return &objectChunks{s, cancel}, nil
+		}
+		s.Close(nil)
+	}
+	cancel()
+	return nil, fetchError(err)
+}
+
+// Release implements [largeobj.Peer].
+func (o *objectPeer) Release(ctx context.Context, q *largeobj.ReleaseRequest) error {
+	_, err := releaseObjects.Call(ctx, o.release, q)
+	return err
+}
+
+// objectChunks is a running fetch.
+type objectChunks struct {
+	s      Stream
+	cancel context.CancelFunc
+}
+
+func (c *objectChunks) Next(chunk *largeobj.Chunk) error { return fetchError(c.s.Recv(chunk)) }
+
+func (c *objectChunks) Close() {
+	c.s.Close(nil)
+	c.cancel()
+}
+
+// fetchError says what the status of a fetch means to package largeobj.
+func fetchError(err error) error {
+	switch CodeOf(err) {
+	case NotFound:
+		return errors.Join(largeobj.ErrUnknown, err)
+	case Unavailable:
+		return errors.Join(largeobj.ErrLost, err)
+	}
+	return err
+}
+
+// bulkTo returns a connection for bulk calls to the peer at the other end of conn: another server of the same target does not
+// have its objects, unless that peer is gone.
+func (c *Client) bulkTo(ctx context.Context, conn *streams.Conn) (*streams.Conn, error) {
+	any, err := c.conns.Get(ctx, pool.Bulk)
+	if err != nil {
+		return nil, err
+	}
+	address := conn.RemoteAddr().String()
+	var best *streams.Conn
+	for _, b := range c.conns.Conns(pool.Bulk) {
+		if !b.Draining() && b.RemoteAddr().String() == address && (best == nil || b.Load() < best.Load()) {
+			best = b
+		}
+	}
+	switch {
+	case best != nil:
+		return best, nil
+	case conn.Err() == nil:
+		return conn, nil
+	}
+	return any, nil
+}
