@@ -35,6 +35,7 @@ func classIn(n int64) int {
 type freeList struct {
 	filled uint64 // the classes that have chunks
 	top    [64]*chunk
+	spare  *chunk // not in use, for the next cut; linked by older
 }
 
 func (f *freeList) push(c *chunk) {
@@ -69,7 +70,13 @@ func (f *freeList) take(class int) *chunk {
 	c := f.top[bits.TrailingZeros64(fit)]
 	f.remove(c)
 	if rest := c.size - classBytes(class); rest >= MinBlockBytes {
-		r := &chunk{seg: c.seg, off: c.off + classBytes(class), size: rest, before: c, next: c.next}
+		r := f.spare
+		if r == nil {
+			r = new(chunk)
+		} else {
+			f.spare = r.older
+		}
+		*r = chunk{seg: c.seg, off: c.off + classBytes(class), size: rest, before: c, next: c.next}
 		if r.next != nil {
 			r.next.before = r
 		}
@@ -83,20 +90,22 @@ func (f *freeList) take(class int) *chunk {
 func (f *freeList) put(c *chunk) {
 	if n := c.next; n != nil && n.free {
 		f.remove(n)
-		c.absorb(n)
+		f.absorb(c, n)
 	}
 	if b := c.before; b != nil && b.free {
 		f.remove(b)
-		b.absorb(c)
+		f.absorb(b, c)
 		c = b
 	}
 	f.push(c)
 }
 
 // absorb makes c and the next chunk one.
-func (c *chunk) absorb(next *chunk) {
+func (f *freeList) absorb(c, next *chunk) {
 	c.size += next.size
 	if c.next = next.next; c.next != nil {
 		c.next.before = c
 	}
+	*next = chunk{older: f.spare}
+	f.spare = next
 }

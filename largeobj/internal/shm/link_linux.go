@@ -90,6 +90,11 @@ func newLink(a *Arena, config LinkConfig, conn *net.UnixConn, cred *unix.Ucred, 
 	if ready != nil {
 		ready(l)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.err != nil { // ready has closed it, or the arena
+		return nil, l.mu.err
+	}
 	l.wg.Go(l.read)  // ends when conn closes; Close waits
 	l.wg.Go(l.write) // ends with done; Close waits
 	return l, nil
