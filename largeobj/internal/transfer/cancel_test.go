@@ -98,6 +98,9 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	if !errors.Is(err, cause) || sent != ChunkBytes {
 		t.Errorf("%v after %d bytes", err, sent)
 	}
+	if err := Serve(ctx, Bytes("abc"), leaves, []Range{{0, -1}}, func(*Chunk) error { return nil }); !errors.Is(err, cause) {
+		t.Errorf("canceled before, with a send that does not look: %v", err)
+	}
 	if err := Serve(t.Context(), Bytes("abc"), leaves, []Range{{0, -1}}, func(*Chunk) error { return errLost }); !errors.Is(err, errLost) {
 		t.Errorf("an error of send: %v", err)
 	}

@@ -37,6 +37,19 @@ func writeOld(t *testing.T, path string, data []byte) {
 	}
 }
 
+// writeNow overwrites the first bytes of a file.
+func writeNow(t *testing.T, path, data string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(data); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func openIn(t *testing.T, d *Dir, name string) (*DirFile, Manifest) {
 	t.Helper()
 	f, m, err := d.Open(name)

@@ -135,6 +135,21 @@ func TestSpoolsEnd(t *testing.T) {
 		}
 		wg.Wait()
 	})
+	t.Run("with Close, for those who wait, while Read does not return", func(t *testing.T) {
+		end := make(hanging)
+		s := spool(t, end, SpoolOptions{})
+		var wg sync.WaitGroup
+		wg.Go(func() { // ends with its Read
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := s.ReadAt(make([]byte, 1), 0); !errors.Is(err, ErrClosed) {
+			t.Errorf("closed: %v", err)
+		}
+		close(end)
+		wg.Wait()
+	})
 	if _, err := NewSpool(nil, SpoolOptions{MaxBytes: -1}); err == nil {
 		t.Error("accepted a negative limit")
 	}
@@ -143,3 +158,11 @@ func TestSpoolsEnd(t *testing.T) {
 type stuck struct{}
 
 func (stuck) Read([]byte) (int, error) { return 0, nil }
+
+// hanging is a reader that does not return before it is closed.
+type hanging chan struct{}
+
+func (h hanging) Read([]byte) (int, error) {
+	<-h
+	return 0, io.EOF
+}
