@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mycel-rpc/mycel/framework"
+	"github.com/mycel-rpc/mycel/largeobj"
 	"golang.org/x/net/ipv4"
 )
 
@@ -22,8 +23,9 @@ var (
 	blobsMethod  = framework.NewServerStream[StreamRequest, Bytes]("bench.v1/Blobs")
 )
 
-// mycelServer is the endpoint of Mycel.
+// mycelServer is the endpoint of Mycel. Server and client have a store of large objects each, as in two processes.
 type mycelServer struct {
+	near, far *largeobj.Store
 	server    *framework.Server
 	addr      string
 	clientTLS *tls.Config
@@ -32,12 +34,25 @@ type mycelServer struct {
 	served    chan error // capacity 1: what Serve returned
 }
 
-func startMycel() (endpoint, error) {
+// startMycel returns how Mycel is started, with the objects of both sides configured as in conf.
+func startMycel(conf largeobj.Config) func() (endpoint, error) {
+	return func() (endpoint, error) { return newMycel(conf) }
+}
+
+func newMycel(conf largeobj.Config) (endpoint, error) {
+	near, err := largeobj.New(conf)
+	if err != nil {
+		return nil, err
+	}
+	far, err := largeobj.New(conf)
+	if err != nil {
+		return nil, err
+	}
 	serverTLS, clientTLS, err := newTLSConfigs()
 	if err != nil {
 		return nil, err
 	}
-	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes})
+	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes, Objects: far})
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +70,7 @@ func startMycel() (endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: listen: %w", err)
 	}
-	s := &mycelServer{server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
+	s := &mycelServer{near: near, far: far, server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
 		sessions: tls.NewLRUClientSessionCache(0), served: make(chan error, 1)}
 	counted := &countingSocket{UDPConn: socket, batches: ipv4.NewPacketConn(socket), total: &s.wire}
 	go func() { s.served <- srv.Serve(context.Background(), counted) }() // ends when close closes srv; close waits
@@ -69,7 +84,7 @@ func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
 	if resume {
 		conf.ClientSessionCache = s.sessions
 	}
-	c, err := framework.NewClient(s.addr, framework.ClientConfig{TLS: conf, MaxMessageBytes: maxMessageBytes})
+	c, err := framework.NewClient(s.addr, framework.ClientConfig{TLS: conf, MaxMessageBytes: maxMessageBytes, Objects: s.near})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +96,12 @@ func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
 
 func (s *mycelServer) wireBytes() uint64 { return s.wire.Load() }
 
-func (s *mycelServer) close() error { return errors.Join(s.server.Close(), <-s.served) }
+func (s *mycelServer) close() error {
+	err := errors.Join(s.server.Close(), <-s.served)
+	s.near.Close()
+	s.far.Close()
+	return err
+}
 
 // mycelClient is the caller of Mycel.
 type mycelClient struct{ c *framework.Client }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"iter"
+
+	"github.com/mycel-rpc/mycel/largeobj"
 )
 
 // transport is one way to make calls. A measurement starts each transport once and keeps it running while the
@@ -19,7 +21,8 @@ const candidate = "mycel"
 // transports lists all transports in the order of the report.
 func transports() []transport {
 	return []transport{
-		{candidate, "Mycel over QUIC: calls and streams on lanes, bulk calls in a class and connection of their own", startMycel},
+		{candidate, "Mycel between processes of one host: large messages in shared memory, everything else over QUIC", startMycel(largeobj.Config{})},
+		{"mycel-quic", "Mycel as between hosts: everything over QUIC", startMycel(largeobj.Config{StreamsOnly: true})},
 		{"wss", "WebSocket over TLS 1.3, MessagePack maps framed as hypha-rpc does: the baseline", startWebSocket(true, direct)},
 		{"ws", "the same without TLS", startWebSocket(false, direct)},
 		{"wss-batch", "wss whose idle writer sends everything queued meanwhile as one message", startWebSocket(true, combined)},
