@@ -100,6 +100,7 @@ func FuzzRangeSet(f *testing.F) {
 	}
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Add([]byte{1, 0x80, 0, 1})
+	f.Add([]byte{2, 0, 1, 0, 1}) // two that touch
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, n, err := ParseRangeSet(b)
 		if err != nil {
