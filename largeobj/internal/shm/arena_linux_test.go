@@ -340,3 +340,29 @@ func BenchmarkAllocRelease(b *testing.B) {
 		})
 	})
 }
+
+func BenchmarkFirstSegment(b *testing.B) {
+	for b.Loop() {
+		a, err := NewArena(ArenaConfig{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		newBlock(b, a, 1).Release()
+		a.Close()
+	}
+}
+
+func BenchmarkAllocSealed(b *testing.B) {
+	a := newArena(b, ArenaConfig{})
+	b.SetBytes(1 << 20)
+	for b.Loop() {
+		block, err := a.AllocSealed(1 << 20)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := block.Seal(); err != nil {
+			b.Fatal(err)
+		}
+		block.Release()
+	}
+}

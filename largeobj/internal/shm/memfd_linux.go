@@ -129,9 +129,14 @@ func makeReadOnly(fd int, mem []byte) error {
 	if _, err := unix.MmapPtr(-1, 0, at, n, unix.PROT_NONE, unix.MAP_FIXED|unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE); err != nil {
 		return fmt.Errorf("shm: sealing: %w", err)
 	}
-	prot, sealed := unix.PROT_READ, seal(fd, immutable)
-	flags := unix.MAP_PRIVATE
-	if sealed != nil { // as when a device is writing to it
+	// The kernel refuses, after 160 ms, while anything refers to a page: a device that writes to it, but also, once in ten
+	// thousand times, a list of its own that a second attempt finds empty.
+	sealed := seal(fd, immutable)
+	for tries := 0; errors.Is(sealed, unix.EBUSY) && tries < 3; tries++ {
+		sealed = seal(fd, immutable)
+	}
+	prot, flags := unix.PROT_READ, unix.MAP_PRIVATE
+	if sealed != nil {
 		prot, flags = unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED
 	}
 	if _, err := unix.MmapPtr(fd, 0, at, n, prot, unix.MAP_FIXED|flags); err != nil {
