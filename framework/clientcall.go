@@ -146,7 +146,12 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 	if msg != nil {
 		h.Schema = sp.req.ref(conn)
 	}
-	b := sp.req.buffer()
+	var b *wire.Buffer
+	if c.info.Kind == KindUnary {
+		b = sp.req.payload(conn)
+	} else {
+		b = sp.req.buffer()
+	}
 	b.B = wire.AppendRequest(b.B, &h)
 	if msg == nil {
 		return b, nil
@@ -263,15 +268,17 @@ func (c *clientCall) message(b *wire.Buffer, msg any) error {
 	if err != nil {
 		return convert(c.ctx, err)
 	}
-	return c.decode(&ref, b.B[n:], msg)
+	return c.decode(&ref, b, n, msg)
 }
 
-func (c *clientCall) decode(ref *wire.SchemaRef, body []byte, msg any) error {
+// decode decodes the message behind n bytes of headers.
+func (c *clientCall) decode(ref *wire.SchemaRef, b *wire.Buffer, n int, msg any) error {
 	writer, err := c.conn.Schema(ref)
 	if err != nil {
 		return convert(c.ctx, err)
 	}
-	return c.info.spec.rsp.decode(writer, body, msg, c.scope, c.via.limit())
+	body, shared := b.Message(n)
+	return c.info.spec.rsp.decode(writer, body, shared, msg, c.scope, c.via.limit())
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.
@@ -296,7 +303,7 @@ func (c *clientCall) response(b *wire.Buffer, msg any) (again bool, err error) {
 	if c.info.Kind == KindServerStream || c.info.Kind == KindBidi {
 		return false, io.EOF
 	}
-	err = c.decode(&r.Schema, b.B[n:], msg)
+	err = c.decode(&r.Schema, b, n, msg)
 	if err == nil {
 		c.end(io.EOF)
 	}

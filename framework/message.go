@@ -29,12 +29,18 @@ func (m *messageSpec) ref(conn *streams.Conn) wire.SchemaRef {
 // buffer returns a buffer that a message like the last ones fits into, with its headers.
 func (m *messageSpec) buffer() *wire.Buffer { return wire.NewBuffer(messageRoom + m.size.expected()) }
 
+// payload returns such a buffer for a message that may travel through memory shared with the peer: of a unary call.
+func (m *messageSpec) payload(conn *streams.Conn) *wire.Buffer {
+	return conn.NewPayload(messageRoom + m.size.expected())
+}
+
 // append appends msg to b, labelled with ref: positionally when the peer knows or is told the schema, as a self-describing
 // map otherwise. It fails with fault when msg cannot be encoded, with ResourceExhausted when the peer would refuse it.
 // scope is that of the call, nil if its messages cannot refer to large objects.
 func (m *messageSpec) append(b *wire.Buffer, conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) error {
 	scope.Begin()
 	head := len(b.B)
+	b.Body = head
 	var err error
 	if ref.Num == 0 {
 		b.B, err = m.AppendGeneric(b.B, msg)
@@ -55,16 +61,23 @@ func (m *messageSpec) append(b *wire.Buffer, conn *streams.Conn, ref *wire.Schem
 }
 
 // decode decodes a body written in the schema writer, nil for self-describing CBOR, into msg.
-func (m *messageSpec) decode(writer *schema.Schema, body []byte, msg any, scope *largeobj.Scope, limit int) error {
+// shared says that somebody else could change body meanwhile.
+func (m *messageSpec) decode(writer *schema.Schema, body []byte, shared bool, msg any, scope *largeobj.Scope, limit int) error {
 	if len(body) > limit {
 		return Errorf(ResourceExhausted, "%s of %d bytes exceeds the limit of %d (MaxMessageBytes)", m.what, len(body), limit)
 	}
 	var err error
 	own, lim := m.Schema(), codec.Limits{Link: link(scope)}
+	same := writer != nil && (writer == own || own != nil && writer.ID() == own.ID())
+	if shared && !(same && m.InPlace()) {
+		own := wire.CopyBuffer(body)
+		defer own.Release()
+		body = own.B
+	}
 	switch {
 	case writer == nil:
 		err = m.DecodeGeneric(body, msg, lim)
-	case writer == own || own != nil && writer.ID() == own.ID():
+	case same:
 		err = m.Decode(body, msg, lim)
 	default:
 		err = decodeMapped(m.Codec, writer, body, msg, lim)

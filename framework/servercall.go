@@ -39,6 +39,7 @@ type serverCall struct {
 	m      *method
 	writer *schema.Schema // of the first message; nil for self-describing CBOR
 	arg    []byte         // the first message, part of in.Payload; nil once received, or if there is none
+	shared bool           // arg is in memory that the caller could change
 	out    *wire.Buffer   // the response of a unary or client streaming call: the header of a success, then the body
 
 	extra atomic.Pointer[responseMetadata] // nil until the handler sets some, or streams
@@ -90,8 +91,8 @@ func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
 	if m.sp.linked {
 		c.scope = peer.objects.NewScope(true, in.Kind == KindUnary || in.Kind == KindClientStream)
 	}
-	if n < len(in.Payload.B) {
-		c.arg = in.Payload.B[n:]
+	if arg, shared := in.Payload.Message(n); len(arg) > 0 {
+		c.arg, c.shared = arg, shared
 	}
 	c.base, c.info, c.peer, c.call, c.received = d.base, &m.sp.info, peer, c, h.Metadata
 	if h.Timeout > 0 {
@@ -231,7 +232,9 @@ func (c *serverCall) respond(st wire.Status) {
 		extra.mu.Unlock()
 	}
 	whole := wire.NewBuffer(messageRoom + len(body))
-	whole.B = append(wire.AppendResponse(whole.B, &r), body...)
+	whole.B = wire.AppendResponse(whole.B, &r)
+	whole.Body = len(whole.B)
+	whole.B = append(whole.B, body...)
 	b.Release()
 	c.in.Respond(whole) // ownership of whole passes to the connection
 }
@@ -240,7 +243,8 @@ func (c *serverCall) Recv(msg any) error {
 	if c.arg != nil {
 		arg := c.arg
 		c.arg = nil
-		return c.m.sp.req.decode(c.writer, arg, msg, c.scope, c.d.maxMessage)
+		defer c.in.Payload.ReleaseBody()
+		return c.m.sp.req.decode(c.writer, arg, c.shared, msg, c.scope, c.d.maxMessage)
 	}
 	b, err := c.in.Recv()
 	if err == io.EOF {
@@ -258,7 +262,7 @@ func (c *serverCall) Recv(msg any) error {
 	if err != nil {
 		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
 	}
-	return c.m.sp.req.decode(writer, b.B[n:], msg, c.scope, c.d.maxMessage)
+	return c.m.sp.req.decode(writer, b.B[n:], false, msg, c.scope, c.d.maxMessage)
 }
 
 func (c *serverCall) Send(msg any) error {
@@ -269,7 +273,7 @@ func (c *serverCall) Send(msg any) error {
 		if c.out != nil {
 			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
 		}
-		b := sp.rsp.buffer()
+		b := sp.rsp.payload(conn)
 		b.B = wire.AppendResponse(b.B, &wire.Response{Schema: ref})
 		if err := sp.rsp.append(b, conn, &ref, msg, c.scope, Internal); err != nil {
 			b.Release()

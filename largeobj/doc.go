@@ -1,5 +1,4 @@
-// Package largeobj passes data that is too large for a message: in place between processes of one host, as verified streams
-// between hosts.
+// Package largeobj passes data too large for a message: in place on one host, as verified streams between hosts.
 //
 // It is level 2, beside pool: it uses connections, and knows no calls. Package framework encodes its references in messages
 // and makes the calls that it needs.

@@ -7,14 +7,29 @@ import (
 // A Memory is memory that both sides of a connection can read, because they run on one host; package largeobj provides it.
 // Its methods are safe for concurrent use and do not block.
 type Memory interface {
-	// Put copies p and returns dst with a handle of the copy appended, for the peer to Take. It reports false when
-	// there is no room now.
-	Put(dst, p []byte) (handle []byte, ok bool)
+	// NewBuffer returns an empty buffer with room for n bytes that Put need not copy, nil when there is no room now.
+	NewBuffer(n int) *wire.Buffer
+	// Put makes a payload readable for the peer and returns dst with a handle of it appended, for the peer to Take. It
+	// borrows payload. It reports false when there is no room now.
+	Put(dst []byte, payload *wire.Buffer) (handle []byte, ok bool)
 	// Drop takes back a handle that the peer has not been sent.
 	Drop(handle []byte)
-	// Take copies what a handle of the peer names, at most limit bytes, and gives the memory back to the peer. The caller
-	// owns the buffer. An error means that the peer sent what is no handle of its memory, or a *[wire.LimitError].
+	// Take returns the payload that a handle of the peer names, at most limit bytes. The headers are copied, so that nobody
+	// changes them; the body is where the peer has put it until the buffer, which the caller owns, or its body is released.
+	// An error means that the peer sent what is no handle of its memory, or a *[wire.LimitError].
 	Take(handle []byte, limit int) (*wire.Buffer, error)
+}
+
+// NewPayload returns an empty buffer with room for a payload of n bytes, where it need not be copied to be sent.
+func (c *Conn) NewPayload(n int) *wire.Buffer {
+	if n >= shareBytes {
+		if m := c.memory.Load(); m != nil {
+			if b := (*m).NewBuffer(n); b != nil {
+				return b
+			}
+		}
+	}
+	return wire.NewBuffer(n)
 }
 
 // shareBytes is the payload size from which a copy into shared memory and one out of it cost less than packets.
@@ -37,7 +52,7 @@ func (c *Conn) share(payload *wire.Buffer) (*wire.Buffer, Memory) {
 	}
 	handle := wire.NewBuffer(0)
 	var ok bool
-	if handle.B, ok = (*m).Put(handle.B, payload.B); !ok {
+	if handle.B, ok = (*m).Put(handle.B, payload); !ok {
 		handle.Release()
 		return payload, nil
 	}

@@ -20,7 +20,9 @@ type fakeMemory struct {
 	full   bool
 }
 
-func (m *fakeMemory) Put(dst, p []byte) ([]byte, bool) {
+func (m *fakeMemory) NewBuffer(int) *wire.Buffer { return nil }
+
+func (m *fakeMemory) Put(dst []byte, payload *wire.Buffer) ([]byte, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.full {
@@ -28,7 +30,7 @@ func (m *fakeMemory) Put(dst, p []byte) ([]byte, bool) {
 	}
 	m.puts++
 	m.last++
-	m.blocks[m.last] = bytes.Clone(p)
+	m.blocks[m.last] = bytes.Clone(payload.B)
 	return binary.BigEndian.AppendUint64(dst, m.last), true
 }
 

@@ -10,9 +10,17 @@ type Buffer struct {
 	// B is the content. It may be resliced and grown by append; it is valid until Release.
 	B []byte
 
-	shard    uint8 // of buffersOut
+	// Body is where in B the message body begins, behind its headers, in a payload that is sent; 0 if it has none.
+	Body int
+
+	body     []byte // the message body of a payload that came in shared memory; B then has the headers alone
+	home     Home   // of body, or of B in a payload that is sent
+	shard    uint8  // of buffersOut
 	released bool
 }
+
+// A Home is memory outside of the heap, which is given back exactly once.
+type Home interface{ Release() }
 
 // Buffers of these capacities are pooled; a larger one is left to the garbage collector, so that a rare large
 // message cannot pin memory.
@@ -28,7 +36,44 @@ var (
 		_ [56]byte // a cache line for each
 	}
 	lastShard atomic.Uint32
+
+	homedBuffers = sync.Pool{New: func() any { return &Buffer{shard: nextShard()} }}
 )
+
+func nextShard() uint8 { return uint8(lastShard.Add(1) % uint32(len(buffersOut))) }
+
+// NewHomedBuffer returns an empty buffer with the capacity of b, which is part of home. Releasing the buffer releases home.
+func NewHomedBuffer(b []byte, home Home) *Buffer {
+	buf := homedBuffers.Get().(*Buffer)
+	buf.released = false
+	buf.B, buf.home = b[:0], home
+	buffersOut[buf.shard].Add(1)
+	return buf
+}
+
+// Home returns the memory that the content of a buffer made by [NewHomedBuffer] is in, nil when it has outgrown that.
+func (b *Buffer) Home() Home { return b.home }
+
+// SetBody makes body the message body of a payload whose headers are in B. It is part of home, which is released with the
+// buffer.
+func (b *Buffer) SetBody(body []byte, home Home) { b.body, b.home = body, home }
+
+// Message returns the message body of a payload, whose headers take n bytes of B, and whether it is in memory that somebody
+// else can still change.
+func (b *Buffer) Message(n int) (body []byte, shared bool) {
+	if b.body != nil {
+		return b.body, true
+	}
+	return b.B[n:], false
+}
+
+// ReleaseBody gives back the body of a payload that came in shared memory ahead of the rest.
+func (b *Buffer) ReleaseBody() {
+	if b.body != nil {
+		b.home.Release()
+		b.body, b.home = nil, nil
+	}
+}
 
 // NewBuffer returns an empty buffer with room for at least n bytes. The caller owns it.
 func NewBuffer(n int) *Buffer {
@@ -44,7 +89,7 @@ func NewBuffer(n int) *Buffer {
 			break
 		}
 	}
-	b = &Buffer{B: make([]byte, 0, n), shard: uint8(lastShard.Add(1) % uint32(len(buffersOut)))}
+	b = &Buffer{B: make([]byte, 0, n), shard: nextShard()}
 	buffersOut[b.shard].Add(1)
 	return b
 }
@@ -67,6 +112,17 @@ func (b *Buffer) Release() {
 	}
 	b.released = true
 	buffersOut[b.shard].Add(-1)
+	b.Body = 0
+	if b.home != nil {
+		inHome := b.body == nil
+		b.home.Release()
+		b.body, b.home = nil, nil
+		if inHome { // B itself
+			b.B = nil
+			homedBuffers.Put(b)
+			return
+		}
+	}
 	c := cap(b.B)
 	for i := len(bufferClasses) - 1; i >= 0; i-- {
 		if c < bufferClasses[i] {

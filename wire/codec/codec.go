@@ -25,6 +25,7 @@ type Codec struct {
 	desc     *schema.Schema
 	why      string // why desc is nil
 	linked   bool   // whether anything is encoded with a link
+	inPlace  bool   // see InPlace
 	info     map[*schema.Struct]*structInfo
 
 	// Of the generic form:
@@ -104,6 +105,7 @@ func compile(t reflect.Type) (*Codec, error) {
 		return nil, err
 	}
 	c.own = c.reader(c.desc, res)
+	c.inPlace = c.own.root.inPlace(map[*plan]bool{})
 	return c, nil
 }
 
@@ -128,6 +130,11 @@ func (c *Codec) Schema() *schema.Schema { return c.desc }
 // Errors: *[EncodeError] when a method of a field fails or the value is nested too deeply; one wrapping [ErrType] when
 // v is no *T or nil.
 func (c *Codec) Append(dst []byte, v any) ([]byte, error) { return c.AppendLinked(dst, v, nil) }
+
+// InPlace reports whether [Codec.Decode] may read a message from memory that somebody else can change meanwhile: whatever they
+// do, the result is a value that some message could have had, or an error. It holds for a T without values of type any,
+// Extra and methods of its own, which would be read twice.
+func (c *Codec) InPlace() bool { return c.inPlace }
 
 // Linked reports whether a T has values that are encoded with a link.
 func (c *Codec) Linked() bool { return c.linked }

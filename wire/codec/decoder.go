@@ -209,26 +209,34 @@ func (d *decoder) text(flags uint8) string {
 	if len(s) == 0 {
 		return ""
 	}
-	if !d.checkText(s) {
-		return ""
-	}
 	if !d.slabs || flags&flagCopy != 0 {
-		return string(s)
+		return d.checked(string(s))
 	}
 	end := d.i - d.slabAt
 	if d.slab == "" {
 		d.slabAt = d.i - len(s)
 		d.slab, end = string(d.b[d.slabAt:]), len(s)
 	}
-	return d.slab[end-len(s) : end]
+	return d.checked(d.slab[end-len(s) : end])
 }
 
-func (d *decoder) checkText(s []byte) bool {
-	if utf8.Valid(s) {
-		return true
+// checked returns a text that has just been read and copied, if it is one: the message may be in memory that somebody else
+// can change, see [Codec.InPlace].
+func (d *decoder) checked(s string) string {
+	if utf8.ValidString(s) {
+		return s
 	}
-	d.failAt(d.i-len(s), "text is not UTF-8")
-	return false
+	d.failAt(d.i-len(s), notUTF8)
+	return ""
+}
+
+const notUTF8 = "text is not UTF-8"
+
+// checkText checks a text that is not copied.
+func (d *decoder) checkText(s []byte) {
+	if !utf8.Valid(s) {
+		d.failAt(d.i-len(s), notUTF8)
+	}
 }
 
 func (d *decoder) float64() float64 {

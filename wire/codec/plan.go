@@ -156,3 +156,29 @@ func (o *op) texts(open map[*plan]bool) int {
 	}
 	return 0
 }
+
+// inPlace reports whether the op reads every byte of a message once; seen has the plans that have been looked at.
+func (o *op) inPlace(seen map[*plan]bool) bool {
+	switch o.kind {
+	case kAny, kCBOR, kBinary, kTexter, kLinked, kExtra, kUnknown, kSkip, kMapTextAny:
+		return false
+	}
+	if o.sub != nil && !seen[o.sub] {
+		seen[o.sub] = true
+		for i := range o.sub.ops {
+			if !o.sub.ops[i].inPlace(seen) {
+				return false
+			}
+		}
+	}
+	if o.x == nil {
+		return true
+	}
+	switch o.kind {
+	case kOptional, kList, kArray:
+		return o.x.elem.inPlace(seen)
+	case kMap:
+		return o.x.key.inPlace(seen) && o.x.elem.inPlace(seen)
+	}
+	return true
+}
