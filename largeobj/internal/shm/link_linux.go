@@ -319,7 +319,8 @@ func (l *Link) Cancel(h Handle) bool {
 	over := theirs.Load() == ended(h.Sequence)
 	cancelled := false
 	if theirs.Load()>>1 != h.Sequence {
-		ours.Store(revoked(h.Sequence))
+		// Not Store: the race detector's lets the load overtake it, which sync/atomic's own does not.
+		ours.Swap(revoked(h.Sequence))
 		if theirs.Load()>>1 == h.Sequence { // at the same moment
 			ours.Store(granted(h.Sequence))
 		} else {

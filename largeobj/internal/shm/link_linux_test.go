@@ -225,23 +225,48 @@ func TestOneOfOpenAndCancelWins(t *testing.T) {
 	from, to := newPair(t, newArena(t, ArenaConfig{}), newArena(t, ArenaConfig{}), LinkConfig{})
 	b := newBlock(t, from.arena, 10_000)
 	defer b.Release()
-	for range 2000 {
-		h := lease(t, from, b)
-		var le *Lease
-		var wg sync.WaitGroup
-		wg.Go(func() { le, _ = to.Open(h) })
-		cancelled := from.Cancel(h)
-		wg.Wait()
-		if cancelled && le != nil {
-			t.Fatal("a lease is cancelled and open")
+	var handle atomic.Pointer[Handle]
+	result := make(chan *Lease)
+	go func() { // ends with a nil handle, which the test gives it
+		defer close(result)
+		for {
+			h := handle.Swap(nil)
+			switch {
+			case h == nil:
+				continue // at once, so that both meet
+			case *h == Handle{}:
+				return
+			}
+			le, _ := to.Open(*h)
+			result <- le
 		}
+	}()
+	opened, spin := 0, atomic.Int64{}
+	for i := range 10_000 {
+		h := lease(t, from, b)
+		handle.Store(&h)
+		for range i % 200 {
+			spin.Add(1)
+		}
+		cancelled := from.Cancel(h)
+		le := <-result
 		if le != nil {
+			opened++
+			if cancelled {
+				t.Error("a lease is cancelled and open")
+			}
 			if !le.Valid() {
-				t.Fatal("an open lease is not valid")
+				t.Error("an open lease is not valid")
 			}
 			le.Release()
 		}
+		if t.Failed() {
+			break
+		}
 	}
+	handle.Store(&Handle{})
+	<-result
+	t.Logf("%d were opened", opened)
 	from.sweep()
 	if got := from.Stats().Leases; got != 0 {
 		t.Errorf("%d leases are left", got)
