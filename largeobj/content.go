@@ -162,6 +162,9 @@ func (c *content) serveFrom() (transfer.Source, *transfer.Leaves) {
 	if src == nil {
 		src = transfer.Bytes(c.bytes)
 	}
+	if f, ok := src.(*transfer.DirFile); ok {
+		return src, f.Leaves()
+	}
 	if c.leaves == nil {
 		c.leaves, _ = transfer.NewLeaves(c.leaf) // fails for a leaf size that is not valid only
 	}
