@@ -511,3 +511,143 @@ func TestDownload(t *testing.T) {
 		}
 	})
 }
+
+// TestPartsOfObjects: are read without the rest.
+func TestPartsOfObjects(t *testing.T) {
+	everyRoad(t, func(t *testing.T, r road) {
+		c := r.carry(t, serveObjects)
+		data := noise(9_000_000)
+		p := must(Make.Call(t.Context(), c.client, &Number{len(data)}))(t, "Make")
+		defer p.Object.Release()
+		spooled := must(c.near.FromReader(t.Context(), slowReader(data)))(t, "FromReader")
+		defer spooled.Release()
+		for _, part := range []struct{ off, n int64 }{{0, 1}, {5_000_000, 3_000_000}, {8_999_999, -1}, {0, -1}, {9_000_000, 0}} {
+			want := data[part.off:]
+			if part.n >= 0 {
+				want = want[:part.n]
+			}
+			for name, ref := range map[string]largeobj.Ref{"received": p.Object, "produced": spooled} {
+				in := must(ref.Reader(t.Context(), part.off, part.n))(t, name)
+				got, err := io.ReadAll(in)
+				if err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%s, %d bytes at %d: %d bytes, %v", name, part.n, part.off, len(got), err)
+				}
+				if err := in.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if _, err := p.Object.Reader(t.Context(), 1, 9_000_000); err == nil {
+			t.Error("a part that ends behind the object was opened")
+		}
+	})
+}
+
+// TestFetchedObjectsSpill: what exceeds the memory for one object goes to a file, and is seen as bytes all the same.
+func TestFetchedObjectsSpill(t *testing.T) {
+	r := roads[2]
+	r.conf.InMemoryBytes, r.conf.SpillDir = 1<<20, t.TempDir()
+	c := r.carry(t, serveObjects)
+	p := must(Make.Call(t.Context(), c.client, &Number{9_000_000}))(t, "Make")
+	v := must(p.Object.Open(t.Context()))(t, "Open")
+	if !bytes.Equal(v.Bytes(), noise(9_000_000)) {
+		t.Error("another content arrived")
+	}
+	if st := c.near.Stats(); st.MemoryBytes != 0 {
+		t.Errorf("it is in memory: %+v", st)
+	}
+	v.Release()
+	left, err := os.ReadDir(r.conf.SpillDir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestDownloadsGoOn: when the connection is lost and the server comes back, without asking for what has arrived; and after a
+// restart of the server, for the unchanged file.
+func TestDownloadsGoOn(t *testing.T) {
+	checkBaseline(t)
+	conf := roads[2].conf
+	near, far := newStore(t, conf), newStore(t, conf)
+	dir := t.TempDir()
+	data := noise(32 << 20)
+	if err := os.WriteFile(filepath.Join(dir, "data"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	get := framework.NewUnary[Text, Parcel]("integration.v1/GetFile", framework.Idempotent())
+	var running *framework.Server
+	start := func(address string, store *largeobj.Store) string {
+		files := must(store.OpenDir(dir))(t, "OpenDir")
+		t.Cleanup(func() { files.Close() })
+		running = newServer(t, framework.ServerConfig{Objects: store}, func(s framework.Registrar) {
+			get.Handle(s, func(ctx context.Context, q *Text) (*Parcel, error) {
+				ref, err := files.Ref(ctx, q.Text)
+				return &Parcel{q.Text, ref}, err
+			})
+		})
+		socket := listenUDP(t, address)
+		(&pair{}).serve(t, running, socket)
+		return socket.LocalAddr().String()
+	}
+	address := start("127.0.0.1:0", far)
+	client := must(framework.NewClient(address, framework.ClientConfig{TLS: clientTLS, Objects: near}))(t, "client")
+	defer client.Close()
+
+	p := must(get.Call(t.Context(), client, &Text{"data"}))(t, "Get")
+	path := filepath.Join(t.TempDir(), "got")
+	var once sync.Once
+	restart := largeobj.WithProgress(func(pr largeobj.Progress) {
+		if pr.Done > 8<<20 {
+			once.Do(func() {
+				if err := running.Close(); err != nil {
+					t.Error(err)
+				}
+				start(address, far)
+			})
+		}
+	})
+	if err := p.Object.Download(t.Context(), path, restart); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	again := far.Stats().BytesOut - int64(len(data))
+	t.Logf("sent twice: %d bytes", again)
+	if again > 8*(4<<20+1<<20) { // a leaf for each stream, and what was in flight
+		t.Errorf("%d bytes were sent twice", again)
+	}
+	p.Object.Release()
+
+	// Now a download is given up, and the server starts again with nothing in memory.
+	p = must(get.Call(t.Context(), client, &Text{"data"}))(t, "Get")
+	ctx, cancel := context.WithCancel(t.Context())
+	err := p.Object.Download(ctx, path, largeobj.WithProgress(func(pr largeobj.Progress) {
+		if pr.Done > 12<<20 {
+			cancel()
+		}
+	}))
+	if err == nil {
+		t.Fatal("the download was not given up")
+	}
+	p.Object.Release()
+	if err := running.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fresh := newStore(t, conf)
+	start(address, fresh)
+	eventually(t, "the new server", func() bool { // the client may find out late that the old one is gone
+		p, err = get.Call(t.Context(), client, &Text{"data"})
+		return err == nil
+	})
+	if err := p.Object.Download(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if sent := fresh.Stats().BytesOut; sent > 24<<20 {
+		t.Errorf("%d bytes were sent by the new server", sent)
+	}
+	p.Object.Release()
+}

@@ -18,7 +18,7 @@
 //	pixels := largeobj.As[float32](v.Bytes())    // in place, without copying
 //
 // [FromBytes], [FromFile], [FromReader] and [Dir.Ref] make objects of what is there already; [Ref.Download] stores one in a
-// file. A received Ref may be sent back or passed on to a third peer: its bytes move when it is opened, not before.
+// file, [Ref.Reader] reads a part as it arrives. A received Ref may be sent back or passed on to a third peer: its bytes move when it is opened, not before.
 //
 // # Lifetime
 //

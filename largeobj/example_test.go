@@ -63,6 +63,25 @@ func ExampleFromReader() {
 	// Output: produced as it is sent <nil>
 }
 
+func ExampleRef_Reader() {
+	ctx := context.Background()
+	ref, err := largeobj.FromBytes(ctx, []byte("header and a long body"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ref.Release()
+	header, err := ref.Reader(ctx, 0, 6) // the rest does not travel
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer header.Close()
+	b, err := io.ReadAll(header)
+	fmt.Printf("%s %v\n", b, err)
+	// Output: header <nil>
+}
+
 func ExampleOpenDir() {
 	dir, err := os.MkdirTemp("", "objects")
 	if err != nil {

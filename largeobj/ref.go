@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/mycel-rpc/mycel/largeobj/internal/shm"
 	"github.com/mycel-rpc/mycel/largeobj/internal/transfer"
@@ -94,6 +95,87 @@ func (r Ref) Open(ctx context.Context, opts ...OpenOption) (*View, error) {
 		return newView(r.h), nil
 	}
 	return newView(newHandle(c, false)), nil
+}
+
+// Reader returns a reader of n bytes from off on, of all that follow if n is -1, which hands them on as they arrive: from 4 MiB
+// to the next, each verified. Nothing is kept. It belongs to one goroutine and must be closed. ctx bounds the whole of its use.
+//
+// Errors: those of [Ref.Open], and one for a part that is not within the object.
+func (r Ref) Reader(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if r.h == nil {
+		return nil, errors.New("largeobj: Reader of the zero Ref")
+	}
+	if r.h.done.Load() {
+		return nil, ErrReleased
+	}
+	c := r.h.c
+	c.mu.Lock()
+	origin := c.origin
+	c.mu.Unlock()
+	var from io.Reader
+	if origin != nil {
+		m := transfer.Manifest{ID: c.id, Size: c.known(), Leaf: c.leaf}
+		remote, err := transfer.NewReader(ctx, m, origin.fetcher(c.key), off, n, c.store.transferOptions(nil))
+		if err != nil {
+			return nil, fmt.Errorf("largeobj: %w", err)
+		}
+		from = remote
+	} else {
+		local, err := c.section(ctx, off, n)
+		if err != nil {
+			return nil, err
+		}
+		from = local
+	}
+	c.store.hold(c)
+	return &contentReader{Reader: from, c: c}, nil
+}
+
+// section returns a part of a content that is here.
+func (c *content) section(ctx context.Context, off, n int64) (io.Reader, error) {
+	size := c.known()
+	if n < 0 {
+		n = max(size, off) - off
+		if size < 0 {
+			n = transfer.MaxSize
+		}
+	}
+	if off < 0 || size >= 0 && (off > size || n > size-off) {
+		return nil, fmt.Errorf("largeobj: %d bytes at %d of an object of %d", n, off, size)
+	}
+	src, _ := c.serveFrom()
+	if spool, ok := src.(*transfer.Spool); ok {
+		return io.NewSectionReader(spoolReader{ctx, spool}, off, n), nil
+	}
+	return io.NewSectionReader(src, off, n), nil
+}
+
+// spoolReader reads what is still being produced.
+type spoolReader struct {
+	ctx context.Context
+	s   *transfer.Spool
+}
+
+func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
+	return r.s.ReadAtContext(r.ctx, p, off)
+}
+
+// contentReader holds the content that it reads.
+type contentReader struct {
+	io.Reader
+	c    *content
+	once sync.Once
+}
+
+func (r *contentReader) Close() error {
+	var err error
+	r.once.Do(func() {
+		if remote, ok := r.Reader.(io.Closer); ok {
+			err = remote.Close()
+		}
+		r.c.store.unhold(r.c)
+	})
+	return err
 }
 
 // open makes the bytes available to this process.

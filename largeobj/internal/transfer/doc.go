@@ -23,6 +23,8 @@
 // because the connection was lost is repeated within Receive, see [Retry]. What is sent again is at most one leaf for each
 // request that was open.
 //
+// A [Reader] hands the bytes of an object, or a part of it, on in order as they arrive.
+//
 // An object of unknown size (Manifest.Size -1) comes in sequence over one stream; its end says the size. When that stream
 // is lost after the size is known, the rest comes as usual.
 //

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -213,7 +214,7 @@ func FuzzReceive(f *testing.F) {
 		if spill {
 			budget.object = 0
 		}
-		requests := 0
+		whole, requests := program, 0
 		s := &script{}
 		s.chunks = func(ranges []Range) (list []Chunk) {
 			requests++
@@ -285,6 +286,22 @@ func FuzzReceive(f *testing.F) {
 		}
 		if err := b.Close(); err != nil || budget.Used() != 0 || buffersOut.Load() != 0 {
 			t.Fatalf("left behind: %v, %d of the budget, %d buffers", err, budget.Used(), buffersOut.Load())
+		}
+
+		program, requests = whole, 0
+		r, err := NewReader(t.Context(), m, s, leaf+9, -1, Options{MaxBytes: 2 * size, Retry: Retry{Lost: lost, Attempts: 2, Wait: 1, MaxWait: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if want := data[leaf+9:]; !bytes.HasPrefix(want, got) && (known || r.m.Size == size) || err == nil && known && len(got) < len(want) {
+			t.Fatalf("the Reader read %d bytes of %d, %v", len(got), len(want), err)
+		}
+		if requests > 30 {
+			t.Fatalf("the Reader made %d requests", requests)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }
