@@ -122,7 +122,9 @@ func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
 // Close frees memory, mapping and file. The buffer is empty then and can be used again.
 func (b *Buffer) Close() error {
 	err := unmapFile(b.mapped)
+	mem := b.store.mem
 	err = errors.Join(err, b.store.close())
+	putMemory(mem)
 	*b = Buffer{store: newStore(b.store.budget, b.store.dir)}
 	return err
 }
