@@ -72,6 +72,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if p.transports, err = choose(transports(), *transportNames, func(t transport) string { return t.name }); err != nil {
 		return err
 	}
+	if *transportNames == "" {
+		p.transports = slices.DeleteFunc(p.transports, func(t transport) bool { return t.named })
+	}
 	r := &report{Host: inspectHost(repositoryRoot(), p), Rows: []row{}}
 	stopProfile, err := profile(*cpuProfile)
 	if err != nil {
@@ -80,7 +83,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	before := readMachineTime()
 	failed := errors.Join(p.run(ctx, r), stopProfile())
 	r.Host.OthersPercent = readMachineTime().othersPercent(before)
-	r.sort(append(names(transports()), codecs.Names()...))
+	r.sort(slices.Concat(names(transports()), []string{smallCall}, codecs.Names()))
 	r.summarize()
 	return errors.Join(failed, r.write(out, *jsonFile))
 }

@@ -97,6 +97,21 @@ type measurement struct {
 	elapsed  time.Duration
 	latency  histogram
 	consumed usage // differences; at is unused
+
+	first, last histogram // until the receiver of an object had its first bytes, and all of it
+	peakBytes   int64     // of memory, above what there was before
+	unmoved     bool      // what SizeBytes says does not move
+}
+
+// add adds another part of the same round.
+func (m *measurement) add(other *measurement) {
+	m.calls += other.calls
+	m.elapsed += other.elapsed
+	m.latency.add(&other.latency)
+	m.consumed.cpu += other.consumed.cpu
+	m.consumed.allocs += other.consumed.allocs
+	m.consumed.allocBytes += other.consumed.allocBytes
+	m.consumed.wireBytes += other.consumed.wireBytes
 }
 
 func (u usage) since(before usage) usage {
@@ -114,14 +129,22 @@ func (m *measurement) metrics() metrics {
 		return metrics{}
 	}
 	const microsecond = float64(time.Microsecond)
+	rate := n / m.elapsed.Seconds()
+	moved := float64(m.row.SizeBytes)
+	if m.unmoved {
+		moved = 0
+	}
 	return metrics{
-		CallsPerS:         n / m.elapsed.Seconds(),
-		MBPerS:            n * float64(m.row.SizeBytes) / 1e6 / m.elapsed.Seconds(),
+		CallsPerS:         rate,
+		MBPerS:            rate * moved / 1e6,
 		P50Micros:         float64(m.latency.quantile(0.50)) / microsecond,
 		P99Micros:         float64(m.latency.quantile(0.99)) / microsecond,
 		CPUMicrosPerCall:  float64(m.consumed.cpu) / microsecond / n,
 		AllocsPerCall:     float64(m.consumed.allocs) / n,
 		AllocBytesPerCall: float64(m.consumed.allocBytes) / n,
 		WireBytesPerCall:  float64(m.consumed.wireBytes) / n,
+		FirstByteMicros:   float64(m.first.quantile(0.50)) / microsecond,
+		LastByteMicros:    float64(m.last.quantile(0.50)) / microsecond,
+		PeakMB:            float64(m.peakBytes) / 1e6,
 	}
 }

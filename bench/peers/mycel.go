@@ -32,6 +32,8 @@ type mycelServer struct {
 	sessions  tls.ClientSessionCache // of the clients that may resume
 	wire      atomic.Uint64
 	served    chan error // capacity 1: what Serve returned
+	shared    bool       // objects travel in memory, or it is an error
+	copied    bool       // objects are made of bytes in the heap
 }
 
 // startMycel returns how Mycel is started, with the objects of both sides configured as in conf.
@@ -39,7 +41,19 @@ func startMycel(conf largeobj.Config) func() (endpoint, error) {
 	return func() (endpoint, error) { return newMycel(conf) }
 }
 
-func newMycel(conf largeobj.Config) (endpoint, error) {
+// startMycelCopy is startMycel for a client whose objects are made of bytes in the heap.
+func startMycelCopy(conf largeobj.Config) func() (endpoint, error) {
+	return func() (endpoint, error) {
+		s, err := newMycel(conf)
+		if err != nil {
+			return nil, err
+		}
+		s.copied = true
+		return s, nil
+	}
+}
+
+func newMycel(conf largeobj.Config, interceptors ...framework.ServerInterceptor) (*mycelServer, error) {
 	near, err := largeobj.New(conf)
 	if err != nil {
 		return nil, err
@@ -52,7 +66,7 @@ func newMycel(conf largeobj.Config) (endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes, Objects: far})
+	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes, Objects: far, Interceptors: interceptors})
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +80,13 @@ func newMycel(conf largeobj.Config) (endpoint, error) {
 	blobsMethod.Handle(srv, func(_ context.Context, q *StreamRequest, out framework.Sender[Bytes]) error {
 		return sendBlobs(*q, out.Send)
 	})
+	handleObjects(srv)
 	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, fmt.Errorf("bench: listen: %w", err)
 	}
 	s := &mycelServer{near: near, far: far, server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
-		sessions: tls.NewLRUClientSessionCache(0), served: make(chan error, 1)}
+		sessions: tls.NewLRUClientSessionCache(0), served: make(chan error, 1), shared: !conf.StreamsOnly}
 	counted := &countingSocket{UDPConn: socket, batches: ipv4.NewPacketConn(socket), total: &s.wire}
 	go func() { s.served <- srv.Serve(context.Background(), counted) }() // ends when close closes srv; close waits
 	return s, nil
@@ -91,7 +106,7 @@ func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
 	if err := c.Connect(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return mycelClient{c}, nil
+	return mycelClient{c, s}, nil
 }
 
 func (s *mycelServer) wireBytes() uint64 { return s.wire.Load() }
@@ -104,7 +119,10 @@ func (s *mycelServer) close() error {
 }
 
 // mycelClient is the caller of Mycel.
-type mycelClient struct{ c *framework.Client }
+type mycelClient struct {
+	c *framework.Client
+	s *mycelServer
+}
 
 func (m mycelClient) small(ctx context.Context, q *Small) (*Small, error) {
 	return smallMethod.Call(ctx, m.c, q)

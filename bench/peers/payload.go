@@ -64,6 +64,16 @@ type Tick struct {
 	Micros int64   `msgpack:"micros"`
 }
 
+// Digest is what the receiver of an object has seen of it.
+type Digest struct {
+	ID        uint64 `msgpack:"id"`
+	SizeBytes int64  `msgpack:"size_bytes"`
+	Head      uint64 `msgpack:"head"`     // of the first 64 bytes
+	Tail      uint64 `msgpack:"tail"`     // of the last 64 bytes
+	Pages     uint64 `msgpack:"pages"`    // of one word of each page
+	AtNanos   int64  `msgpack:"at_nanos"` // by clock: when all of it was there
+}
+
 // StreamRequest asks for Count messages: [Tick] messages, or [Bytes] of SizeBytes, depending on the method.
 type StreamRequest struct {
 	Count     uint32 `msgpack:"count"`
@@ -157,7 +167,9 @@ type payloads struct {
 
 	mu struct {
 		sync.Mutex
-		medium map[int][]Medium // by size in bytes
+		medium  map[int][]Medium // by size in bytes
+		digests map[*byte]Digest // by the first byte
+		huge    []byte           // for payloads larger than random, made when first asked for
 	}
 }
 
@@ -169,7 +181,7 @@ const randomPoolBytes = 48 << 20
 func newPayloads() *payloads {
 	r := rand.New(rand.NewPCG(1, 2))
 	p := &payloads{random: make([]byte, randomPoolBytes)}
-	p.mu.medium = map[int][]Medium{}
+	p.mu.medium, p.mu.digests = map[int][]Medium{}, map[*byte]Digest{}
 	for range 4096 {
 		p.small = append(p.small, newSmall(r))
 		p.ticks = append(p.ticks, newTick(r))
@@ -193,11 +205,41 @@ func (p *payloads) mediumOf(sizeBytes int) []Medium {
 }
 
 // bytes returns sizeBytes of random content, different for each n until the pool is used up.
+// What is larger than the pool is the same for each n.
 // The result aliases the pool: it is valid for ever and must not be written to.
 func (p *payloads) bytes(n uint64, sizeBytes int) []byte {
+	if sizeBytes > len(p.random) {
+		return p.hugeOf(sizeBytes)
+	}
 	slots := uint64(len(p.random)/sizeBytes) - 1
 	at := int(n%(slots+1)) * sizeBytes
 	return p.random[at : at+sizeBytes : at+sizeBytes]
+}
+
+// digest returns what inspect sees of the bytes for n, without the time.
+func (p *payloads) digest(n uint64, sizeBytes int) Digest {
+	b := p.bytes(n, sizeBytes)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d, ok := p.mu.digests[&b[0]]
+	if !ok || d.SizeBytes != int64(sizeBytes) {
+		d = inspect(b)
+		p.mu.digests[&b[0]] = d
+	}
+	return d
+}
+
+// hugeOf returns bytes of random content, repeated as often as needed.
+func (p *payloads) hugeOf(sizeBytes int) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.mu.huge) < sizeBytes {
+		p.mu.huge = make([]byte, sizeBytes)
+		for at := 0; at < sizeBytes; {
+			at += copy(p.mu.huge[at:], p.random)
+		}
+	}
+	return p.mu.huge[:sizeBytes:sizeBytes]
 }
 
 // sendTicks and sendBlobs are what the servers of all transports do to answer a [StreamRequest].

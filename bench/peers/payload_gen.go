@@ -154,6 +154,103 @@ func (z *Column) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z *Digest) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 6
+	// string "id"
+	o = append(o, 0x86, 0xa2, 0x69, 0x64)
+	o = msgp.AppendUint64(o, z.ID)
+	// string "size_bytes"
+	o = append(o, 0xaa, 0x73, 0x69, 0x7a, 0x65, 0x5f, 0x62, 0x79, 0x74, 0x65, 0x73)
+	o = msgp.AppendInt64(o, z.SizeBytes)
+	// string "head"
+	o = append(o, 0xa4, 0x68, 0x65, 0x61, 0x64)
+	o = msgp.AppendUint64(o, z.Head)
+	// string "tail"
+	o = append(o, 0xa4, 0x74, 0x61, 0x69, 0x6c)
+	o = msgp.AppendUint64(o, z.Tail)
+	// string "pages"
+	o = append(o, 0xa5, 0x70, 0x61, 0x67, 0x65, 0x73)
+	o = msgp.AppendUint64(o, z.Pages)
+	// string "at_nanos"
+	o = append(o, 0xa8, 0x61, 0x74, 0x5f, 0x6e, 0x61, 0x6e, 0x6f, 0x73)
+	o = msgp.AppendInt64(o, z.AtNanos)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Digest) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "id":
+			z.ID, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ID")
+				return
+			}
+		case "size_bytes":
+			z.SizeBytes, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "SizeBytes")
+				return
+			}
+		case "head":
+			z.Head, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Head")
+				return
+			}
+		case "tail":
+			z.Tail, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Tail")
+				return
+			}
+		case "pages":
+			z.Pages, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Pages")
+				return
+			}
+		case "at_nanos":
+			z.AtNanos, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "AtNanos")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Digest) Msgsize() (s int) {
+	s = 1 + 3 + msgp.Uint64Size + 11 + msgp.Int64Size + 5 + msgp.Uint64Size + 5 + msgp.Uint64Size + 6 + msgp.Uint64Size + 9 + msgp.Int64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *Event) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 5

@@ -49,6 +49,11 @@ type metrics struct {
 	WireBytesPerCall  float64 `json:"wire_bytes_per_call,omitzero"` // both directions, without IP, TCP and UDP headers
 	NanosPerOp        float64 `json:"ns_per_op,omitzero"`           // to encode or decode a message once
 	EncodedBytes      float64 `json:"encoded_bytes,omitzero"`       // of that message
+	FirstByteMicros   float64 `json:"first_byte_us,omitzero"`       // from the call to the first bytes at the receiver, median
+	LastByteMicros    float64 `json:"last_byte_us,omitzero"`        // to all of them
+	PeakMB            float64 `json:"peak_mb,omitzero"`             // 10^6 bytes of memory, at most, above what there was before
+	ResentBytes       float64 `json:"resent_bytes,omitzero"`        // that a resumed transfer sent twice
+	OpenRanges        float64 `json:"open_ranges,omitzero"`         // under way when it was interrupted
 }
 
 // metricOf describes each metric once.
@@ -67,6 +72,11 @@ var metricOf = []struct {
 	{"wire_bytes_per_call", func(m *metrics) *float64 { return &m.WireBytesPerCall }, false},
 	{"ns_per_op", func(m *metrics) *float64 { return &m.NanosPerOp }, false},
 	{"encoded_bytes", func(m *metrics) *float64 { return &m.EncodedBytes }, false},
+	{"first_byte_us", func(m *metrics) *float64 { return &m.FirstByteMicros }, false},
+	{"last_byte_us", func(m *metrics) *float64 { return &m.LastByteMicros }, false},
+	{"peak_mb", func(m *metrics) *float64 { return &m.PeakMB }, false},
+	{"resent_bytes", func(m *metrics) *float64 { return &m.ResentBytes }, false},
+	{"open_ranges", func(m *metrics) *float64 { return &m.OpenRanges }, false},
 }
 
 // ratio compares the candidate with a baseline. It is larger than 1 where the candidate is better, whichever
@@ -77,9 +87,10 @@ type ratio struct {
 	Concurrency int     `json:"concurrency"`
 	Message     string  `json:"message,omitzero"`
 	Metric      string  `json:"metric"`
-	Over        string  `json:"over"`  // the baseline
-	Value       float64 `json:"value"` // of the medians
-	Min         float64 `json:"min"`   // of the rounds, each compared with the same round of the baseline
+	Of          string  `json:"of,omitzero"` // what is compared, if not the candidate
+	Over        string  `json:"over"`        // the baseline
+	Value       float64 `json:"value"`       // of the medians
+	Min         float64 `json:"min"`         // of the rounds, each compared with the same round of the baseline
 	Max         float64 `json:"max"`
 }
 
@@ -107,17 +118,24 @@ func (r *report) summarize() {
 	}
 	r.Ratios = []ratio{}
 	for i := range r.Rows {
-		if base := &r.Rows[i]; base.Transport != candidate {
-			if c := r.candidateRow(base.rowKey); c != nil {
+		base := &r.Rows[i]
+		for _, of := range []string{candidate, mycelStreams} {
+			if base.Transport == of || of == mycelStreams && !slices.Contains(streamBaselines, base.Transport) {
+				continue
+			}
+			if c := r.rowOf(base.rowKey, of); c != nil {
 				r.Ratios = append(r.Ratios, ratiosOf(c, base)...)
 			}
 		}
 	}
 }
 
-// candidateRow returns the candidate's row beside that of a baseline, or nil.
-func (r *report) candidateRow(key rowKey) *row {
-	key.Transport = candidate
+// streamBaselines are what objects that travel as streams are compared with.
+var streamBaselines = []string{quicRaw, "wss"}
+
+// rowOf returns a transport's row beside that of a baseline, or nil.
+func (r *report) rowOf(key rowKey, transport string) *row {
+	key.Transport = transport
 	i := slices.IndexFunc(r.Rows, func(have row) bool { return have.rowKey == key })
 	if i < 0 {
 		return nil
@@ -128,6 +146,10 @@ func (r *report) candidateRow(key rowKey) *row {
 // ratiosOf leaves out metrics that either side did not measure.
 func ratiosOf(c, base *row) []ratio {
 	var out []ratio
+	of := c.Transport
+	if of == candidate {
+		of = ""
+	}
 	for _, metric := range metricOf {
 		better := func(c, base *metrics) float64 {
 			if metric.moreIsBetter {
@@ -142,7 +164,7 @@ func ratiosOf(c, base *row) []ratio {
 		for i := range min(len(c.rounds), len(base.rounds)) {
 			paired = append(paired, better(&c.rounds[i], &base.rounds[i]))
 		}
-		out = append(out, ratio{base.Scenario, base.SizeBytes, base.Concurrency, base.Message, metric.name, base.Transport,
+		out = append(out, ratio{base.Scenario, base.SizeBytes, base.Concurrency, base.Message, metric.name, of, base.Transport,
 			better(&c.metrics, &base.metrics), slices.Min(paired), slices.Max(paired)})
 	}
 	return out

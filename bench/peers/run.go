@@ -89,10 +89,11 @@ func (p *plan) summary(key rowKey, measured []measurement) string {
 // contender is a transport while a case is measured.
 type contender struct {
 	transport
-	endpoint endpoint
-	client   caller
-	measured []measurement
-	err      error // ends its part
+	endpoint  endpoint
+	client    caller
+	measured  []measurement
+	peakBytes int64
+	err       error // ends its part
 }
 
 // runCase lets the transports take turns, round by round, so that whatever disturbs the machine disturbs them alike.
@@ -100,12 +101,19 @@ type contender struct {
 func (p *plan) runCase(ctx context.Context, c benchCase) ([]measurement, error) {
 	var contenders []*contender
 	for _, t := range p.transports {
+		if !c.takes(t) {
+			continue
+		}
 		x := &contender{transport: t}
 		contenders = append(contenders, x)
 		if x.endpoint, x.err = t.start(); x.err == nil {
 			x.client, x.err = x.endpoint.dial(ctx, false)
 		}
+		x.first(ctx, c)
 		x.round(ctx, c, p.warmup, false)
+	}
+	if len(contenders) == 0 {
+		return nil, nil
 	}
 	for n := range p.rounds {
 		first := n % len(contenders)
@@ -128,6 +136,16 @@ func (p *plan) runCase(ctx context.Context, c benchCase) ([]measurement, error) 
 	return measured, errors.Join(errs...)
 }
 
+// first is what a case does before the rounds.
+func (x *contender) first(ctx context.Context, c benchCase) {
+	if x.err != nil || c.first == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, overtime)
+	defer cancel()
+	x.peakBytes, x.err = c.first(ctx, &round{row: c.row, endpoint: x.endpoint, client: x.client})
+}
+
 // round measures once, unless the contender has failed before.
 func (x *contender) round(ctx context.Context, c benchCase, d time.Duration, keep bool) {
 	if x.err != nil || d <= 0 {
@@ -144,7 +162,10 @@ func (x *contender) round(ctx context.Context, c benchCase, d time.Duration, kee
 		if m.row.Scenario == "" {
 			m.row = c.row
 		}
-		m.row.Transport = x.name
+		if m.row.Transport == "" {
+			m.row.Transport = x.name
+		}
+		m.peakBytes = x.peakBytes
 		x.measured = append(x.measured, m)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -25,6 +26,19 @@ type benchCase struct {
 	row rowKey // without the transport
 	// measure runs one round of about the given duration.
 	measure func(context.Context, *round) ([]measurement, error)
+	// first is called once for each transport before everything else. It returns how much memory the process had at most
+	// above what it had before, 0 if that is not measured. It may be nil.
+	first func(context.Context, *round) (peakBytes int64, err error)
+	// only names the transports that take part; nil means all that are not for objects.
+	only []string
+}
+
+// takes reports whether the transport has a part in the case.
+func (c *benchCase) takes(t transport) bool {
+	if c.only == nil {
+		return !t.objects
+	}
+	return slices.Contains(c.only, t.name)
 }
 
 // round is what a case needs to run.
@@ -61,9 +75,9 @@ func scenarios() []scenario {
 			calls("medium-bytes", 16<<10, 64, bytesEcho),
 			calls("medium-bytes", 100<<10, 64, bytesEcho),
 		}},
-		{name: "large", about: "Unary echo of 1 and 16 MiB of random bytes by 4 callers; each call moves them there and back.", cases: []benchCase{
-			calls("large", 1<<20, 4, bytesEcho),
-			calls("large", 16<<20, 4, bytesEcho),
+		{name: "large-message", about: "Unary echo of 1 and 4 MiB of random bytes in ordinary messages by 4 callers; each call moves them there and back.", cases: []benchCase{
+			calls("large-message", 1<<20, 4, bytesEcho),
+			calls("large-message", 4<<20, 4, bytesEcho),
 		}},
 		{name: "stream", about: "Messages of about 50 bytes and of 1 KiB from the server, as fast as one stream carries them.", cases: []benchCase{
 			messages(tickBytes, readTicks),
@@ -77,6 +91,14 @@ func scenarios() []scenario {
 			connect("connect-cold", false),
 			connect("connect-resumed", true),
 		}},
+		{name: "large", about: "Objects of 1, 16 and 256 MiB handed over one way, by 4, 4 and 1 callers, to a handler that looks at every page.", cases: []benchCase{
+			handOvers(1<<20, 4, objectTransports),
+			handOvers(16<<20, 4, objectTransports),
+			handOvers(hugeBytes, 1, hugeTransports),
+		}},
+		{name: "handover", about: "Calls that refer to an object of 1 and 256 MiB in shared memory, in turns with calls of 100 bytes.", cases: []benchCase{
+			handoverLatency(1<<20, hugeBytes),
+		}},
 		{name: "codec", about: "Encode and decode the same messages with several libraries, without a network; only when named.",
 			run: runCodecs, named: true},
 	}
@@ -84,8 +106,8 @@ func scenarios() []scenario {
 
 // calls makes a case of workers that call in a closed loop.
 func calls(name string, sizeBytes, workers int, newOperation func(caller, int) operation) benchCase {
-	return benchCase{rowKey{Scenario: name, SizeBytes: sizeBytes, Concurrency: workers},
-		func(ctx context.Context, r *round) ([]measurement, error) {
+	return benchCase{row: rowKey{Scenario: name, SizeBytes: sizeBytes, Concurrency: workers},
+		measure: func(ctx context.Context, r *round) ([]measurement, error) {
 			m, err := closedLoop(ctx, r.endpoint, workers, r.duration, func() operation { return newOperation(r.client, sizeBytes) })
 			return []measurement{m}, err
 		}}
@@ -197,7 +219,7 @@ func readAll[T any](open func(context.Context, *StreamRequest) iter.Seq2[*T, err
 // "mixed" has the latency of the small calls, "mixed-bulk" the throughput and latency of the large ones.
 func mixed(bulk int) benchCase {
 	row := rowKey{Scenario: "mixed", SizeBytes: smallBytes, Concurrency: bulk}
-	return benchCase{row, func(ctx context.Context, r *round) ([]measurement, error) {
+	return benchCase{row: row, measure: func(ctx context.Context, r *round) ([]measurement, error) {
 		d := max(r.duration, mixedDuration)
 		type result struct {
 			m   measurement
@@ -225,8 +247,8 @@ func mixed(bulk int) benchCase {
 
 // connect makes a case of clients that connect one after the other.
 func connect(name string, resume bool) benchCase {
-	return benchCase{rowKey{Scenario: name, SizeBytes: smallBytes, Concurrency: 1},
-		func(ctx context.Context, r *round) ([]measurement, error) {
+	return benchCase{row: rowKey{Scenario: name, SizeBytes: smallBytes, Concurrency: 1},
+		measure: func(ctx context.Context, r *round) ([]measurement, error) {
 			var latency histogram
 			m, err := closedLoop(ctx, r.endpoint, 1, r.duration, func() operation {
 				return func(ctx context.Context, n uint64) (uint64, error) {

@@ -4,34 +4,47 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 )
 
-// writeTable writes the rows of calls and then those of codecs, aligned, grouped by case. Beside each baseline stands
-// by how much the candidate is better: rate, latencies, CPU, allocations, bytes on the wire.
+// writeTable writes the rows of calls, then those of objects and of codecs, aligned, grouped by case. Beside each baseline
+// stands by how much the candidate is better: rate, latencies, CPU, allocations, bytes on the wire.
 func (r *report) writeTable(w io.Writer) error {
-	var calls, codecs []*row
+	tables := []struct {
+		columns
+		rows []*row
+	}{{columns: callColumns}, {columns: objectColumns}, {columns: codecColumns}}
 	for i := range r.Rows {
-		if row := &r.Rows[i]; row.Message == "" {
-			calls = append(calls, row)
-		} else {
-			codecs = append(codecs, row)
+		row, t := &r.Rows[i], &tables[0]
+		switch {
+		case row.Message != "":
+			t = &tables[2]
+		case slices.Contains(objectScenarios, row.Scenario):
+			t = &tables[1]
 		}
+		t.rows = append(t.rows, row)
 	}
-	var err error
-	if len(calls) > 0 || len(codecs) == 0 {
-		err = r.writeGroups(w, calls, callColumns)
+	written := false
+	for i, t := range tables {
+		if len(t.rows) == 0 && (i > 0 || len(r.Rows) > 0) {
+			continue
+		}
+		if written {
+			fmt.Fprintln(w) // an error shows in what follows
+		}
+		if err := r.writeGroups(w, t.rows, t.columns); err != nil {
+			return err
+		}
+		written = true
 	}
-	if len(calls) > 0 && len(codecs) > 0 && err == nil {
-		_, err = fmt.Fprintln(w)
-	}
-	if len(codecs) > 0 && err == nil {
-		err = r.writeGroups(w, codecs, codecColumns)
-	}
-	return err
+	return nil
 }
+
+// objectScenarios are those whose rows are about objects.
+var objectScenarios = []string{"large", "transfer", "transfer-resume"}
 
 // columns are what a table shows of a row, and of the ratios of the candidate over it.
 type columns struct {
@@ -39,6 +52,7 @@ type columns struct {
 	format  func(*row) string
 	ratios  string   // continues the header
 	metrics []string // of the ratios
+	streams []string // of those of mycelStreams, which follow
 }
 
 var callColumns = columns{
@@ -52,6 +66,21 @@ var callColumns = columns{
 	},
 	candidate + " ×rate\t×p50\t×p99\t×CPU\t×allocs\t×wire\t",
 	[]string{"calls_per_s", "p50_us", "p99_us", "cpu_us_per_call", "allocs_per_call", "wire_bytes_per_call"},
+	nil,
+}
+
+var objectColumns = columns{
+	"scenario\tsize\tconc.\ttransport\tGB/s\tfirst µs\tlast µs\tp50 µs\tp99 µs\tCPU µs\tpeak MB\tB wire\tMB twice\tranges\tmin..max GB/s\t",
+	func(row *row) string {
+		return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s..%s\t",
+			row.Scenario, size(row.SizeBytes), row.Concurrency, row.Transport, number(row.MBPerS/1e3),
+			number(row.FirstByteMicros), number(row.LastByteMicros), number(row.P50Micros), number(row.P99Micros),
+			number(row.CPUMicrosPerCall), number(row.PeakMB), number(row.WireBytesPerCall), number(row.ResentBytes/1e6), number(row.OpenRanges),
+			number(row.Min.MBPerS/1e3), number(row.Max.MBPerS/1e3))
+	},
+	candidate + " ×rate\t×p50\t×CPU\t×peak\t" + mycelStreams + " ×rate\t×CPU\t×peak\t",
+	[]string{"mb_per_s", "p50_us", "cpu_us_per_call", "peak_mb"},
+	[]string{"mb_per_s", "cpu_us_per_call", "peak_mb"},
 }
 
 var codecColumns = columns{
@@ -64,6 +93,7 @@ var codecColumns = columns{
 	},
 	candidate + " ×time\t×allocs\t×B alloc\t×encoded\t",
 	[]string{"ns_per_op", "allocs_per_call", "alloc_bytes_per_call", "encoded_bytes"},
+	nil,
 }
 
 func (r *report) writeGroups(w io.Writer, rows []*row, c columns) error {
@@ -88,7 +118,10 @@ func (r *report) writeGroups(w io.Writer, rows []*row, c columns) error {
 		fmt.Fprint(t, c.format(row))
 		if compared {
 			for _, metric := range c.metrics {
-				fmt.Fprintf(t, "%s\t", r.ratioText(row.rowKey, metric))
+				fmt.Fprintf(t, "%s\t", r.ratioText("", row.rowKey, metric))
+			}
+			for _, metric := range c.streams {
+				fmt.Fprintf(t, "%s\t", r.ratioText(mycelStreams, row.rowKey, metric))
 			}
 		}
 		fmt.Fprintln(t)
@@ -99,9 +132,9 @@ func (r *report) writeGroups(w io.Writer, rows []*row, c columns) error {
 	return nil
 }
 
-func (r *report) ratioText(over rowKey, metric string) string {
+func (r *report) ratioText(of string, over rowKey, metric string) string {
 	for _, x := range r.Ratios {
-		if x.Scenario == over.Scenario && x.SizeBytes == over.SizeBytes && x.Concurrency == over.Concurrency && x.Message == over.Message && x.Over == over.Transport && x.Metric == metric {
+		if x.Of == of && x.Scenario == over.Scenario && x.SizeBytes == over.SizeBytes && x.Concurrency == over.Concurrency && x.Message == over.Message && x.Over == over.Transport && x.Metric == metric {
 			return strconv.FormatFloat(x.Value, 'f', 2, 64)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/mycel-rpc/mycel/largeobj"
 )
@@ -13,19 +14,35 @@ type transport struct {
 	name  string // as given to -transport
 	about string // one line for -list
 	start func() (endpoint, error)
+	// named transports run only when -transport names them.
+	named bool
+	// objects transports have a part only in cases that name them: those of large objects.
+	objects bool
 }
 
 // candidate is the transport that the ratios are about; all others are baselines.
 const candidate = "mycel"
 
+// Transports of objects that the report also compares with each other.
+const (
+	mycelStreams = "mycel-streams"
+	quicRaw      = "quic-raw"
+)
+
 // transports lists all transports in the order of the report.
 func transports() []transport {
 	return []transport{
-		{candidate, "Mycel between processes of one host: large messages in shared memory, everything else over QUIC", startMycel(largeobj.Config{})},
-		{"mycel-quic", "Mycel as between hosts: everything over QUIC", startMycel(largeobj.Config{StreamsOnly: true})},
-		{"wss", "WebSocket over TLS 1.3, MessagePack maps framed as hypha-rpc does: the baseline", startWebSocket(true, direct)},
-		{"ws", "the same without TLS", startWebSocket(false, direct)},
-		{"wss-batch", "wss whose idle writer sends everything queued meanwhile as one message", startWebSocket(true, combined)},
+		{name: candidate, about: "Mycel between processes of one host: large messages in shared memory, everything else over QUIC; objects are written there in place",
+			start: startMycel(largeobj.Config{})},
+		{name: "mycel-copy", about: "mycel with objects that are copied from the heap into shared memory", objects: true,
+			start: startMycelCopy(largeobj.Config{})},
+		{name: mycelStreams, about: "mycel with objects as between hosts: fetched over QUIC and verified, into memory", objects: true,
+			start: startMycelCopy(largeobj.Config{StreamsOnly: true, MemoryBytes: 2 << 30, InMemoryBytes: 1 << 30})},
+		{name: "mycel-quic", about: "Mycel as between hosts: everything over QUIC", start: startMycel(largeobj.Config{StreamsOnly: true})},
+		{name: quicRaw, about: "one stream of quic-go into one buffer, without anything else: what the network path allows", objects: true, start: startRawQUIC},
+		{name: "wss", about: "WebSocket over TLS 1.3, MessagePack maps framed as hypha-rpc does: the baseline", start: startWebSocket(true, direct)},
+		{name: "ws", about: "the same without TLS; only when named", named: true, start: startWebSocket(false, direct)},
+		{name: "wss-batch", about: "wss whose idle writer sends everything queued meanwhile as one message", start: startWebSocket(true, combined)},
 	}
 }
 
@@ -55,4 +72,17 @@ type caller interface {
 	ticks(context.Context, *StreamRequest) iter.Seq2[*Tick, error]
 	blobs(context.Context, *StreamRequest) iter.Seq2[*Bytes, error]
 	close() error
+}
+
+// hander is a client that hands objects over. Its methods are safe for concurrent use.
+type hander interface {
+	// ready waits until objects travel the way that is to be measured.
+	ready(context.Context) error
+	// hand hands over an object of sizeBytes, whose content depends on n, to a handler that answers with what inspect
+	// sees, and checks the answer. It returns when the receiver had the first bytes, by clock, and when it had all; first
+	// is 0 where it is not known, and means something only with one call at a time.
+	hand(ctx context.Context, n uint64, sizeBytes int) (first, last time.Duration, err error)
+	// watch returns a function that fails unless the calls since then handed their objects over the way that the
+	// transport stands for.
+	watch() func(calls uint64) error
 }

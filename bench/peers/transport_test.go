@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,8 +33,13 @@ func dialTest(t *testing.T, tr transport) (endpoint, caller) {
 	return ep, c
 }
 
+// callTransports returns the transports that make calls.
+func callTransports() []transport {
+	return slices.DeleteFunc(transports(), func(t transport) bool { return t.objects })
+}
+
 func TestEveryTransportEchoesEveryPayload(t *testing.T) {
-	for _, tr := range transports() {
+	for _, tr := range callTransports() {
 		t.Run(tr.name, func(t *testing.T) {
 			_, c := dialTest(t, tr)
 			for name, do := range map[string]operation{
@@ -55,7 +61,7 @@ func TestEveryTransportEchoesEveryPayload(t *testing.T) {
 }
 
 func TestEveryByteOfALargeMessageArrives(t *testing.T) {
-	for _, tr := range transports() {
+	for _, tr := range callTransports() {
 		t.Run(tr.name, func(t *testing.T) {
 			_, c := dialTest(t, tr)
 			want := samples().bytes(0, 3<<20)
@@ -68,7 +74,7 @@ func TestEveryByteOfALargeMessageArrives(t *testing.T) {
 }
 
 func TestConcurrentCallsOfAllSizesGetTheirOwnAnswers(t *testing.T) {
-	for _, tr := range transports() {
+	for _, tr := range callTransports() {
 		t.Run(tr.name, func(t *testing.T) {
 			_, c := dialTest(t, tr)
 			var wg sync.WaitGroup
@@ -89,7 +95,7 @@ func TestConcurrentCallsOfAllSizesGetTheirOwnAnswers(t *testing.T) {
 }
 
 func TestCanceledCallsLeaveTheConnectionUsable(t *testing.T) {
-	for _, tr := range transports() {
+	for _, tr := range callTransports() {
 		t.Run(tr.name, func(t *testing.T) {
 			_, c := dialTest(t, tr)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -111,7 +117,7 @@ func TestCanceledCallsLeaveTheConnectionUsable(t *testing.T) {
 }
 
 func TestEveryTransportCountsItsBytes(t *testing.T) {
-	for _, tr := range transports() {
+	for _, tr := range callTransports() {
 		t.Run(tr.name, func(t *testing.T) {
 			ep, c := dialTest(t, tr)
 			const payload = 64 << 10
@@ -127,7 +133,7 @@ func TestEveryTransportCountsItsBytes(t *testing.T) {
 }
 
 func TestCallsFailWhenTheConnectionIsGone(t *testing.T) {
-	for _, tr := range transports() {
+	for _, tr := range callTransports() {
 		t.Run(tr.name, func(t *testing.T) {
 			ep, err := tr.start()
 			if err != nil {

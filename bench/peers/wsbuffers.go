@@ -5,7 +5,7 @@ import "sync"
 const (
 	headerBytes    = 512       // more than the routing part of a frame takes
 	largeBytes     = 256 << 10 // from here on a buffer is large
-	maxLargeBytes  = 32 << 20  // larger ones are left to the garbage collector
+	maxLargeBytes  = 320 << 20 // larger ones are left to the garbage collector
 	largeFreeCount = 16        // bounds the large buffers that are kept
 )
 
@@ -31,6 +31,17 @@ func getBuffer(sizeBytes int) *[]byte {
 		*b = make([]byte, 0, sizeBytes)
 	}
 	return b
+}
+
+// dropBuffers leaves the large buffers to the garbage collector.
+func dropBuffers() {
+	for {
+		select {
+		case <-largeBuffers:
+		default:
+			return
+		}
+	}
 }
 
 func putBuffer(b *[]byte) {

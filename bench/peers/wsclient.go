@@ -23,6 +23,7 @@ var (
 type wsClient struct {
 	gws.BuiltinEventHandler
 	*link
+	server *wsServer
 	prefix string        // of session identities, different for each connection
 	done   chan struct{} // closed when the read loop has returned
 
@@ -62,7 +63,7 @@ func (s *wsServer) dial(ctx context.Context, resume bool) (caller, error) {
 	} else if resume {
 		return nil, errNotApplicable
 	}
-	c := &wsClient{prefix: strconv.FormatInt(time.Now().UnixNano(), 36), done: make(chan struct{})}
+	c := &wsClient{server: s, prefix: strconv.FormatInt(time.Now().UnixNano(), 36), done: make(chan struct{})}
 	c.mu.sessions = map[string]*session{}
 	c.link = newLink(s.mode, c.onAnswer)
 	ws, _, err := gws.NewClient(c, &gws.ClientOption{

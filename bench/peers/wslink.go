@@ -14,8 +14,9 @@ const (
 	// chunkBytes is the size above which a message travels in parts, so that other messages pass between them.
 	// hypha-rpc parts at 256 KiB; with its header a part just fits the largest buffers that the library pools.
 	chunkBytes = 255 << 10
-	// maxMessageBytes bounds what the parts of one message may add up to.
+	// maxMessageBytes bounds a message, and maxPartsBytes what the parts of one may add up to.
 	maxMessageBytes = 64 << 20
+	maxPartsBytes   = 320 << 20
 	chunkMethod     = "message_cache.append"
 )
 
@@ -36,6 +37,7 @@ type link struct {
 	// It is called by the read loop, one frame at a time.
 	receive func(f frame, in *inbound)
 	partial map[string]*inbound // messages of which parts are missing; owned by the read loop
+	began   atomic.Int64        // by clock: when the first part of the last message in parts came
 }
 
 func newLink(mode writeMode, receive func(frame, *inbound)) *link {
@@ -180,10 +182,11 @@ func (l *link) onChunk(f frame) error {
 	}
 	in := l.partial[string(f.session)]
 	if in == nil {
-		if total < 0 || total > maxMessageBytes {
-			return fmt.Errorf("bench: message of %d bytes exceeds %d", total, maxMessageBytes)
+		if total < 0 || total > maxPartsBytes {
+			return fmt.Errorf("bench: message of %d bytes exceeds %d", total, maxPartsBytes)
 		}
 		in = newInbound(nil, getBuffer(total))
+		l.began.Store(int64(clock()))
 		l.partial[string(f.session)] = in
 	}
 	parts := in.parts

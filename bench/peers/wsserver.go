@@ -27,6 +27,7 @@ type wsServer struct {
 	sessions  tls.ClientSessionCache // of the clients that may resume
 	wire      atomic.Uint64
 	running   sync.WaitGroup // the accept loop, connections and calls
+	last      atomic.Pointer[serverConn]
 }
 
 func startWebSocket(secure bool, mode writeMode) func() (endpoint, error) {
@@ -84,6 +85,7 @@ func (s *wsServer) wireBytes() uint64 { return s.wire.Load() }
 func (s *wsServer) close() error {
 	err := s.listener.Close()
 	s.running.Wait()
+	dropBuffers()
 	return err
 }
 
@@ -98,6 +100,7 @@ type serverConn struct {
 func newServerConn(s *wsServer) *serverConn {
 	c := &serverConn{server: s}
 	c.link = newLink(s.mode, c.onCall)
+	s.last.Store(c)
 	return c
 }
 
@@ -147,6 +150,15 @@ var handlers = map[string]func(*serverConn, frame) error{
 	servicePrefix + "small":  echo[Small],
 	servicePrefix + "medium": echo[Medium],
 	servicePrefix + "bytes":  echo[Bytes],
+	servicePrefix + "hand": func(c *serverConn, f frame) error {
+		var q borrowedBytes
+		if _, err := q.UnmarshalMsg(f.arg); err != nil {
+			return err
+		}
+		d := inspect(q.data)
+		d.ID = q.id
+		return c.answer(f, resolve, &d)
+	},
 	servicePrefix + "ticks": func(c *serverConn, f frame) error {
 		return produce(c, f, sendTicks)
 	},
