@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -64,6 +65,8 @@ type Client struct {
 	cfg   ClientConfig
 	open  ClientFunc // behind the interceptors
 	conns *pool.Pool[*streams.Conn]
+
+	fetches atomic.Int64 // of large objects that are running
 
 	mu struct {
 		sync.Mutex

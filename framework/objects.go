@@ -88,7 +88,7 @@ func (o *objectPeer) Fetch(ctx context.Context, q *largeobj.FetchRequest) (large
 	s, err := open(ctx, o.fetch, p)
 	if err == nil {
 		if err = sendOnly(s, q); err == nil {
-			return &objectChunks{s, cancel}, nil
+			return &objectChunks{s, cancel, o.fetching()}, nil
 		}
 		s.Close(nil)
 	}
@@ -106,6 +106,7 @@ func (o *objectPeer) Release(ctx context.Context, q *largeobj.ReleaseRequest) er
 type objectChunks struct {
 	s      Stream
 	cancel context.CancelFunc
+	done   func()
 }
 
 func (c *objectChunks) Next(chunk *largeobj.Chunk) error { return fetchError(c.s.Recv(chunk)) }
@@ -113,6 +114,20 @@ func (c *objectChunks) Next(chunk *largeobj.Chunk) error { return fetchError(c.s
 func (c *objectChunks) Close() {
 	c.s.Close(nil)
 	c.cancel()
+	c.done()
+}
+
+// fetching counts a fetch until the result is called. Fetches that run beside each other get connections of their own, as
+// far as those are allowed: package largeobj adds one to others only as long as that raises the goodput.
+func (o *objectPeer) fetching() (done func()) {
+	c := o.fetch.p.client
+	if c == nil { // on a server, which cannot open connections
+		return func() {}
+	}
+	if int(c.fetches.Add(1)) > len(c.conns.Conns(pool.Bulk)) {
+		c.conns.Grow(pool.Bulk)
+	}
+	return func() { c.fetches.Add(-1) }
 }
 
 // fetchError says what the status of a fetch means to package largeobj.

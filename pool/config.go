@@ -50,6 +50,8 @@ type Config[C Conn] struct {
 	DialTimeout time.Duration
 	// MaxMain is the largest number of main connections per endpoint, 1 to 4. Default 4.
 	MaxMain int
+	// MaxBulk is the largest number of bulk connections per endpoint, 1 to 8. Default 4.
+	MaxBulk int
 	// GrowAt is the load of the least loaded main connection from which on another one is opened. Default 128; negative is refused.
 	GrowAt int
 	// Backoff says how long an endpoint that failed is left alone.
@@ -66,6 +68,7 @@ func (c Config[C]) withDefaults() (Config[C], error) {
 	}
 	setDefault(&c.DialTimeout, 10*time.Second)
 	setDefault(&c.MaxMain, 4)
+	setDefault(&c.MaxBulk, 4)
 	setDefault(&c.GrowAt, 128)
 	setDefault(&c.Backoff.Base, 100*time.Millisecond)
 	setDefault(&c.Backoff.Max, max(30*time.Second, c.Backoff.Base))
@@ -75,6 +78,8 @@ func (c Config[C]) withDefaults() (Config[C], error) {
 		return c, fmt.Errorf("pool: Config.DialTimeout is %v, want a positive duration or 0 for 10s", c.DialTimeout)
 	case c.MaxMain < 1 || c.MaxMain > 4:
 		return c, fmt.Errorf("pool: Config.MaxMain is %d, want 1 to 4, or 0 for 4", c.MaxMain)
+	case c.MaxBulk < 1 || c.MaxBulk > 8:
+		return c, fmt.Errorf("pool: Config.MaxBulk is %d, want 1 to 8, or 0 for 4", c.MaxBulk)
 	case c.GrowAt < 0:
 		return c, fmt.Errorf("pool: Config.GrowAt is %d, want a positive number or 0 for 128", c.GrowAt)
 	case c.Backoff.Base < 0:

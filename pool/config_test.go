@@ -55,6 +55,8 @@ func TestConfigIsChecked(t *testing.T) {
 		{},
 		{Dial: dial, MaxMain: 5},
 		{Dial: dial, MaxMain: -1},
+		{Dial: dial, MaxBulk: 9},
+		{Dial: dial, MaxBulk: -1},
 		{Dial: dial, GrowAt: -1},
 		{Dial: dial, DialTimeout: -1},
 		{Dial: dial, Backoff: Backoff{Base: -1}},

@@ -98,7 +98,7 @@ func (p *Pool[C]) maxConns(role Role) int {
 	if role == Main {
 		return p.cfg.MaxMain
 	}
-	return 1
+	return p.cfg.MaxBulk
 }
 
 // dialLocked starts the goroutine that dials s and then watches the connection.

@@ -23,7 +23,7 @@
 // Connections of role [Main] carry control, stream and rpc traffic. There is one at first; while the least loaded
 // has a load of [Config.GrowAt] or more, more are opened in the background, up to [Config.MaxMain] for each
 // endpoint, first where there are fewest. Connections of role [Bulk] carry what must not delay that traffic: one
-// for an endpoint, opened when the first is asked for.
+// for an endpoint, opened when the first is asked for, and more when somebody calls [Pool.Grow] who has seen that it helps.
 //
 // # Failure
 //
@@ -44,6 +44,6 @@
 //
 // # Limits
 //
-// 1 to 4 main connections and 1 bulk connection for each endpoint, one handshake at a time for each endpoint and
+// 1 to 4 main connections and 1 to 8 bulk connections for each endpoint, one handshake at a time for each endpoint and
 // role.
 package pool

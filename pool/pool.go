@@ -85,6 +85,14 @@ func (p *Pool[C]) Get(ctx context.Context, role Role) (C, error) {
 	return e.conn, nil
 }
 
+// Grow asks for another connection of the role, which is opened in the background unless all endpoints have as many as they
+// may. It does not block. Main connections grow by themselves.
+func (p *Pool[C]) Grow(role Role) {
+	if !p.roles[role].full.Load() {
+		p.grow(role)
+	}
+}
+
 // Conns returns the connections of the role that have not ended, draining ones included. The slice is a copy.
 func (p *Pool[C]) Conns(role Role) []C {
 	list := p.roles[role].list()

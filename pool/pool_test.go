@@ -31,6 +31,27 @@ func TestGetDialsOnFirstUseOnly(t *testing.T) {
 	})
 }
 
+func TestBulkGrowsWhenAskedTo(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{MaxBulk: 3})
+		first := get(t, p, Bulk)
+		first.outstanding.Store(1000)
+		get(t, p, Bulk)
+		synctest.Wait()
+		n.wantDials("a:1") // not by load
+		for range 5 {
+			p.Grow(Bulk)
+			synctest.Wait()
+		}
+		n.wantDials("a:1", "a:1", "a:1")
+		if c := get(t, p, Bulk); c == first {
+			t.Error("the busiest connection was chosen")
+		}
+		p.Close()
+		p.Grow(Bulk)
+	})
+}
+
 func TestConcurrentGetsShareAHandshake(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		n.setLatency("a:1", time.Second)
