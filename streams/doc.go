@@ -30,6 +30,8 @@
 // Start, Respond and Refuse take ownership of their payload, Send borrows it. What Recv returns belongs to its caller, as
 // does [Incoming.Payload] to whoever serves the call. Every buffer is released exactly once; [wire.BuffersOut] tells.
 //
+// A payload that came in memory shared with the peer ([Memory]) has its body there until the buffer is released.
+//
 // # Limits
 //
 // [Config] has what can be set: bytes of a message, call streams of the peer, bytes of messages that are being received,
@@ -50,6 +52,11 @@
 // on a wide lane, whose window is the bound. So messages up to 256 KiB share wide lanes on short paths, and a large call
 // counts as several when the load of a connection is asked for. On longer paths one window is too little, and each has its
 // own stream.
+//
+// Between processes of one host a payload costs packets although both could read the same memory. So requests and responses on
+// lanes from 4 KiB on travel as handles of shared memory once there is some ([Conn.SetMemory]): 16 KiB of random bytes take a
+// fifth of the CPU that packets take, 100 KiB a tenth. Calls with streams of their own do not: what is on a stream that
+// is reset may never be read, and would never be given back.
 //
 // On a path with 20 ms and 1 % loss the 90th percentile on one lane was 36.7 ms, on four 22.9, on a stream for each call
 // 22.7. So a connection spreads calls over four lanes from 2 ms of round trip on, and gives each its own stream from 5 ms

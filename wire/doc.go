@@ -138,9 +138,10 @@
 // # Shared memory
 //
 // Peers on one host may share memory; how they find that out, and what a handle is, is specified in package
-// largeobj/internal/shm. The acceptor's hello carries the offer. A side sends handles only once the other one has mapped
-// the memory they name, and a receiver gives each back as soon as it has copied the payload. A handle of memory that is
-// not shared is a violation.
+// largeobj/internal/shm. The acceptor's hello carries the offer. In place of a payload goes the length of its header, 4
+// bytes little-endian, and the handle of header and message body. A side sends handles only once the other one has mapped
+// the memory they name; a receiver copies the header before it looks at it, and gives the memory back when it has decoded
+// the body. A handle of memory that is not shared is a violation.
 //
 // # Leaving
 //

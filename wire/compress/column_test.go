@@ -1,0 +1,117 @@
+package compress
+
+import (
+	"bytes"
+	"math"
+	"testing"
+)
+
+// checkColumn encodes and decodes a typed column, and compares with the same as bytes.
+func checkColumn[T Number](t *testing.T, name string, v []T) {
+	t.Helper()
+	b, err := AppendColumn([]byte("before"), v, math.MaxInt)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if want := encode(t, CodecOf[T](), bytesOf(v)); string(b) != "before"+string(want) {
+		t.Errorf("%s: as %T it is not encoded as its bytes are", name, v)
+	}
+	got, err := DecodeColumn([]T{3}, b[6:], len(bytesOf(v)))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if got[0] != 3 || !bytes.Equal(bytesOf(got[1:]), bytesOf(v)) {
+		t.Errorf("%s: %T came back different", name, v)
+	}
+	if got, err := DecodeColumn([]T{3}, b[6:len(b)-1], len(bytesOf(v))); err == nil || len(got) != 1 {
+		t.Errorf("%s: a byte less: %d elements, %v", name, len(got), err)
+	}
+}
+
+func TestTypedColumns(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 100, 1500} {
+		checkColumn(t, "timestamps", timestamps(n))
+		checkColumn(t, "timestamps", to32[int64, uint64](timestamps(n)))
+		checkColumn(t, "counters", to32[int64, int32](counter(n)))
+		checkColumn(t, "counters", to32[int64, uint32](counter(n)))
+		checkColumn(t, "temperatures", walk(n))
+		checkColumn(t, "temperatures", to32[float64, float32](walk(n)))
+	}
+	checkColumn(t, "extremes", []int64{math.MinInt64, math.MaxInt64, 0, math.MinInt64})
+	checkColumn(t, "extremes", []uint64{math.MaxUint64, 0, 1 << 63})
+	checkColumn(t, "extremes", []int32{math.MinInt32, math.MaxInt32, 0, math.MinInt32})
+	checkColumn(t, "extremes", []uint32{math.MaxUint32, 0, 1 << 31})
+}
+
+// Bits of NaNs are compared: bytesOf keeps them.
+func TestFloatsAreExact(t *testing.T) {
+	checkColumn(t, "special", special())
+	checkColumn(t, "special", special32())
+	for _, c := range []struct {
+		codec Codec
+		plain []byte
+	}{{Decimal64, bytesOf(special())}, {Decimal32, bytesOf(special32())}} {
+		if b := encode(t, c.codec, c.plain); b[2] == rawBlock {
+			t.Errorf("%v: the block is raw, so this shows nothing", c.codec)
+		}
+	}
+	for width := range 64 { // every exponent of decimals, near the largest integers
+		v := make([]float64, 50)
+		for i := range v {
+			v[i] = float64(int64(1)<<width+int64(i)) / powers[width%16]
+		}
+		checkColumn(t, "powers", v)
+	}
+}
+
+func TestEveryWidthAndOrder(t *testing.T) {
+	r := rnd(9)
+	for width := 1; width <= 64; width++ {
+		for order := range 3 {
+			v := make([]uint64, 300)
+			for i := range v {
+				v[i] = r.Uint64() >> (64 - width)
+			}
+			for range order { // sums of order width
+				for i := 1; i < len(v); i++ {
+					v[i] += v[i-1]
+				}
+			}
+			if r.IntN(2) == 0 {
+				v[r.IntN(len(v))] = r.Uint64()
+			}
+			checkColumn(t, "sums", v)
+			if b, err := AppendColumn(nil, v, math.MaxInt); err != nil || len(b) > len(v)*(width+2)/8+60 {
+				t.Errorf("%d values of %d bits, summed %d times: %d bytes, %v", len(v), width, order, len(b), err)
+			}
+		}
+	}
+}
+
+// Ratios are gated, times are not: they depend on the machine.
+func TestRatios(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		codec Codec
+		plain []byte
+		least float64
+	}{
+		{"log text", S2, logText(64 << 10), 3},
+		{"log text", Zstd, logText(64 << 10), 5},
+		{"timestamps", Delta64, bytesOf(timestamps(1024)), 2.8},
+		{"counter", Delta64, bytesOf(counter(1024)), 14},
+		{"walk", Decimal64, bytesOf(walk(1024)), 18},
+		{"walk", Decimal32, bytesOf(to32[float64, float32](walk(1024))), 9},
+		{"voltage", Decimal64, bytesOf(voltage(1024)), 7.8},
+	} {
+		if got := float64(len(c.plain)) / float64(len(encode(t, c.codec, c.plain))); got < c.least {
+			t.Errorf("%v of %s: ratio %.2f, want %.2f", c.codec, c.name, got, c.least)
+		}
+	}
+	outlier := timestamps(1024)
+	outlier[500] = 0
+	plain, with := len(encode(t, Delta64, bytesOf(timestamps(1024)))), len(encode(t, Delta64, bytesOf(outlier)))
+	if with > plain+1024/8+40 { // a bit more for each value, for a base that is not in the middle
+		t.Errorf("one outlier costs %d bytes", with-plain)
+	}
+}

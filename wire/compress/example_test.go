@@ -1,0 +1,69 @@
+package compress_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mycel-rpc/mycel/wire/compress"
+)
+
+func Example() {
+	plain := []byte(strings.Repeat("all that is known about mycelium; ", 50))
+	body, codec := plain, compress.None
+	if b, ok := compress.Try(nil, plain, compress.S2); ok {
+		body, codec = b, compress.S2
+	}
+	got, err := compress.Decode(nil, body, codec, 1<<20)
+	fmt.Println(codec, len(body) < len(plain)/10, bytes.Equal(got, plain), err)
+
+	_, err = compress.Decode(nil, body, codec, 1000)
+	fmt.Println(err)
+	// Output:
+	// s2 true true <nil>
+	// wire: plain size of s2 of 1700 exceeds the limit of 1000
+}
+
+func ExampleAppendColumn() {
+	temperatures := make([]float64, 1000)
+	for i := range temperatures {
+		temperatures[i] = float64(2150+i%5) / 100
+	}
+	b, err := compress.AppendColumn(nil, temperatures, 8*len(temperatures))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	got, err := compress.DecodeColumn[float64](nil, b, 1<<20)
+	fmt.Println(8*len(temperatures)/len(b), len(got), got[4], err)
+	// Output: 20 1000 21.54 <nil>
+}
+
+func ExampleChooser() {
+	chooser := compress.NewChooser(compress.S2, compress.Zstd) // one for each method and direction
+	path := compress.Path{BytesPerSecond: 5e6}
+	send := func(plain []byte) (body []byte, codec compress.Codec) {
+		if codec = chooser.Choose(len(plain), path); codec == compress.None {
+			return plain, codec
+		}
+		start := time.Now()
+		body, ok := compress.Try(nil, plain, codec)
+		if !ok {
+			body = plain
+		}
+		spent := time.Since(start)
+		chooser.Observe(codec, len(plain), len(body), spent+spent/3)
+		if !ok {
+			return plain, compress.None
+		}
+		return body, codec
+	}
+
+	text := []byte(strings.Repeat("hyphae of the same colony exchange nutrients\n", 100))
+	for range 100 {
+		send(text)
+	}
+	fmt.Println(chooser.Stats(path).Codec != compress.None)
+	// Output: true
+}
