@@ -89,7 +89,7 @@
 // # Measurements
 //
 // Blocks of 64 KiB, one processor of a shared virtual machine. Ratio is plain / encoded size; speed is the time S2
-// takes to encode the log text (1.9 GB/s) divided by the time to encode / decode the same number of bytes, best of 12
+// takes to encode the log text (1.9 GB/s) divided by the time to encode / decode as many bytes, best of 8 to 12
 // short runs each. From: go test -bench Codecs ./wire/compress
 //
 //	data                              column codec           s2                    zstd
