@@ -101,6 +101,7 @@ func (e *Encoder) Close() {
 	for e.mu.slots[0].prev != 0 {
 		e.evict(e.mu.slots[0].prev)
 	}
+	e.mu.evicts, e.mu.needs = nil, nil
 	e.mu.account.close()
 }
 
