@@ -108,10 +108,14 @@ func TestBombsAreRefusedBeforeAnythingIsAllocated(t *testing.T) {
 }
 
 func TestZstdFramesMayNotBeLargerThanTheySay(t *testing.T) {
-	frame := appendZstd(nil, make([]byte, 60000))
+	frame := appendZstd(nil, make([]byte, 16<<20))
 	for _, said := range []byte{0, 1, 100} {
-		if _, err := Decode(nil, append([]byte{said}, frame...), Zstd, 1<<20); err == nil {
-			t.Errorf("60000 bytes passed for %d", said)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Decode(nil, append([]byte{said}, frame...), Zstd, 1<<20)
+		runtime.ReadMemStats(&after)
+		if d := after.TotalAlloc - before.TotalAlloc; err == nil || d > 1<<20 {
+			t.Errorf("16 MiB said to be %d bytes: %v, %d bytes allocated", said, err, d)
 		}
 	}
 }

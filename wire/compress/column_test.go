@@ -2,7 +2,9 @@ package compress
 
 import (
 	"bytes"
+	"encoding/hex"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -61,6 +63,40 @@ func TestFloatsAreExact(t *testing.T) {
 			v[i] = float64(int64(1)<<width+int64(i)) / powers[width%16]
 		}
 		checkColumn(t, "powers", v)
+	}
+}
+
+func TestColumnsThatAreNone(t *testing.T) {
+	for _, c := range []struct {
+		name, bytes string // hexadecimal, spaces between the parts
+		codec       Codec
+		reason      string
+	}{
+		{"no size", "ff", Delta64, "no plain size"},
+		{"half an element", "0c 00 00 0000", Delta64, "ends within an element"},
+		{"no block", "08", Delta64, "ends early"},
+		{"order 3", "20 c0 00 00 00 00 00 00", Delta64, "differenced too often"},
+		{"order 2 of one element", "08 80 00 00 00 00", Delta64, "differenced too often"},
+		{"packed too short", "08 3f 00 00000000000000", Delta64, "ends early"},
+		{"a number of 11 bytes", "08 00 ffffffffffffffffffff01 00 00", Delta64, "a number that"},
+		{"two exceptions for one element", "08 00 00 00 02 00 01 00 01", Delta64, "more exceptions"},
+		{"an exception behind the end", "08 00 00 00 01 01 01", Delta64, "behind the elements"},
+		{"an exception twice, then behind the end", "10 00 00 00 02 01 01 00 01", Delta64, "behind the elements"},
+		{"65 bits", "08 3f 00 0000000000000000 01 00 01", Delta64, "more than 64 bits"},
+		{"raw too short", "08 ff 00000000000000", Delta64, "ends early"},
+		{"a byte more", "08 00 00 00 00 00", Delta64, "bytes follow"},
+		{"exponent 16", "08 10 00 00 00 00 00", Decimal64, "exponent too large"},
+		{"raw integers", "08 00 ff 0000000000000000 00", Decimal64, "differenced too often"},
+		{"an exception too short", "04 00 00 00 00 00 01 00 000000", Decimal32, "ends early"},
+		{"an exception behind the end", "04 00 00 00 00 00 01 01 00000000", Decimal32, "behind the elements"},
+	} {
+		b, err := hex.DecodeString(strings.ReplaceAll(c.bytes, " ", ""))
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if _, err := Decode(nil, b, c.codec, 1<<20); err == nil || !strings.Contains(err.Error(), c.reason) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.reason)
+		}
 	}
 }
 
