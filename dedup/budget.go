@@ -1,6 +1,7 @@
 package dedup
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -18,15 +19,15 @@ type Budget struct {
 	limit int
 	mu    struct {
 		sync.Mutex
-		used     int
-		accounts map[*account]struct{} // of what is open and has this budget
+		used int
+		held map[*account]int // what each has taken, if anything; used is the sum
 	}
 }
 
 // NewBudget returns a budget of so many bytes; zero or less allows nothing.
 func NewBudget(bytes int) *Budget {
 	b := &Budget{limit: bytes}
-	b.mu.accounts = map[*account]struct{}{}
+	b.mu.held = map[*account]int{}
 	return b
 }
 
@@ -37,39 +38,44 @@ func (b *Budget) Used() int {
 	return b.mu.used
 }
 
-// take reserves n bytes and reports whether they were there.
-func (b *Budget) take(n int) bool {
-	if b.tryTake(n) {
+// take reserves n bytes for an account and reports whether they were there.
+func (b *Budget) take(a *account, n int) bool {
+	if b.tryTake(a, n) {
 		return true
 	}
 	if n > b.limit {
 		return false
 	}
-	for _, a := range b.idle() { // not under b.mu: giving back needs it
-		a.shrink()
-		if b.tryTake(n) {
+	for _, other := range b.idle() { // not under b.mu: giving back needs it
+		other.shrink()
+		if b.tryTake(a, n) {
 			return true
 		}
 	}
 	return false
 }
 
-func (b *Budget) tryTake(n int) bool {
+func (b *Budget) tryTake(a *account, n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if n > b.limit-b.mu.used {
 		return false
 	}
 	b.mu.used += n
+	b.mu.held[a] += n
 	return true
 }
 
-func (b *Budget) give(n int) {
+func (b *Budget) give(a *account, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mu.used -= n
-	if b.mu.used < 0 {
+	b.mu.held[a] -= n
+	switch held := b.mu.held[a]; {
+	case held < 0:
 		panic("dedup: more bytes given back than taken")
+	case held == 0:
+		delete(b.mu.held, a)
 	}
 }
 
@@ -79,37 +85,31 @@ func (b *Budget) idle() (found []*account) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	looks := sweepCount
-	for a := range b.mu.accounts {
+	for a := range b.mu.held {
 		if looks--; looks < 0 {
 			break
 		}
-		if !a.used.Swap(false) && a.held.Load() > 0 {
+		if !a.used.Swap(false) {
 			found = append(found, a)
 		}
 	}
 	return found
 }
 
-// An account is what one table or base has taken from its budgets. All but shrink is called by its owner only, with the
-// owner's lock held.
+// An account is what one table or base has taken from its budgets. Its owner calls its methods with its own lock held.
 type account struct {
 	budgets []*Budget
-	used    atomic.Bool  // since a budget last looked
-	held    atomic.Int64 // bytes
-	closed  bool         // nothing more is given
+	held    int
+	closed  bool        // nothing more is given
+	used    atomic.Bool // since a budget last looked
 	// shrink gives back what can be spared, unless the owner is locked and therefore not idle. It must not wait: it is
 	// called while another owner is locked.
 	shrink func()
 }
 
 func (a *account) open(budgets []*Budget, shrink func()) {
-	a.budgets, a.shrink = append([]*Budget(nil), budgets...), shrink
+	a.budgets, a.shrink = slices.Clone(budgets), shrink
 	a.used.Store(true)
-	for _, b := range a.budgets {
-		b.mu.Lock()
-		b.mu.accounts[a] = struct{}{}
-		b.mu.Unlock()
-	}
 }
 
 func (a *account) take(n int) bool {
@@ -117,31 +117,29 @@ func (a *account) take(n int) bool {
 		return false
 	}
 	for i, b := range a.budgets {
-		if !b.take(n) {
+		if !b.take(a, n) {
 			for _, b := range a.budgets[:i] {
-				b.give(n)
+				b.give(a, n)
 			}
 			return false
 		}
 	}
-	a.held.Add(int64(n))
+	a.held += n
 	return true
 }
 
 func (a *account) give(n int) {
-	a.held.Add(-int64(n))
+	if n == 0 {
+		return
+	}
+	a.held -= n
 	for _, b := range a.budgets {
-		b.give(n)
+		b.give(a, n)
 	}
 }
 
-// close gives back everything and leaves the budgets.
+// close gives back everything, for good.
 func (a *account) close() {
-	a.give(int(a.held.Load()))
-	for _, b := range a.budgets {
-		b.mu.Lock()
-		delete(b.mu.accounts, a)
-		b.mu.Unlock()
-	}
-	a.budgets, a.closed = nil, true
+	a.give(a.held)
+	a.closed = true
 }

@@ -21,13 +21,22 @@ type Decoder struct {
 		entries map[name]*entry // live, or draining: evicted with references still to come
 		old     []*entry        // draining, the oldest first; some may have left entries already
 		left    int             // how many of old have left
-		needs   map[name]bool   // asked for: false, or the sender does not have it: true; at most MaxNeeds
+		needs   map[name]need   // bodies asked for, until they are there; at most MaxNeeds
 		bytes   int             // of all entries, with entryBytes
 		asks    []name          // of needs, those not sent yet
 		acks    []name          // not sent yet
 		stats   DecoderStats
 	}
 }
+
+// A need is how far a question is.
+type need uint8
+
+const (
+	needAsked  need = 1
+	needGone   need = 2 // the sender does not have it, and will not have it again
+	needNoRoom need = 3 // it came and there was no room; whoever learns that may ask again
+)
 
 // DecoderStats count since the decoder was made.
 type DecoderStats struct {
@@ -59,7 +68,7 @@ func NewDecoder(o Options) (*Decoder, error) {
 	}
 	d := &Decoder{opts: o}
 	d.mu.entries = map[name]*entry{}
-	d.mu.needs = map[name]bool{}
+	d.mu.needs = map[name]need{}
 	d.mu.account.open(o.Budgets, d.shrink)
 	return d, nil
 }
@@ -205,20 +214,22 @@ func inserted(pieces []piece, n name) []byte {
 
 // miss asks for a body, once, and reports whether it will not come.
 func (d *Decoder) miss(n name) (lost bool) {
-	gone, asked := d.mu.needs[n]
-	if !asked && len(d.mu.needs) >= MaxNeeds { // make room: nobody may have come for these
-		maps.DeleteFunc(d.mu.needs, func(_ name, gone bool) bool { return gone })
-	}
-	switch {
-	case gone:
+	switch d.mu.needs[n] {
+	case needAsked:
+		return false
+	case needGone:
+		return true
+	case needNoRoom:
 		delete(d.mu.needs, n)
 		return true
-	case asked:
-		return false
-	case len(d.mu.needs) >= MaxNeeds || d.mu.account.closed:
+	}
+	if len(d.mu.needs) >= MaxNeeds { // nobody may have come for these
+		maps.DeleteFunc(d.mu.needs, func(_ name, n need) bool { return n != needAsked })
+	}
+	if len(d.mu.needs) >= MaxNeeds || d.mu.account.closed {
 		return true
 	}
-	d.mu.needs[n] = false
+	d.mu.needs[n] = needAsked
 	d.mu.stats.Misses++
 	d.mu.asks = append(d.mu.asks, n)
 	return false
@@ -411,17 +422,19 @@ func (d *Decoder) evict(n name, refs uint64) {
 
 // fill takes the answer to a need, nil if the sender does not have the body.
 func (d *Decoder) fill(n name, body []byte) bool {
-	if _, asked := d.mu.needs[n]; !asked {
-		return false // of a need that an insert has answered
+	if d.mu.needs[n] != needAsked {
+		return false
 	}
-	if e := d.mu.entries[n]; e != nil && e.body != nil {
+	e := d.mu.entries[n]
+	switch {
+	case e != nil && e.body != nil: // an insert was faster
 		delete(d.mu.needs, n)
-		return true
-	}
-	if body != nil && d.store(n, body) {
+	case body == nil:
+		d.mu.needs[n] = needGone
+	case d.store(n, body):
 		delete(d.mu.needs, n)
-	} else {
-		d.mu.needs[n] = true
+	default:
+		d.mu.needs[n] = needNoRoom
 	}
 	return true
 }

@@ -3,6 +3,7 @@ package dedup
 import (
 	"bytes"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"testing"
 )
@@ -184,6 +185,21 @@ func TestEvictedBodiesWaitForReferencesUnderWay(t *testing.T) {
 	if s := p.dec.Stats(); s.Draining != 0 || s.Misses != 0 {
 		t.Errorf("after the late references: %+v", s)
 	}
+}
+
+func TestFieldsWithTheSameHashAreNotTheSame(t *testing.T) {
+	p := newPair(t, Options{})
+	a, b := config(1, 400), config(2, 400)
+	p.receive(p.send(a, nil), a)
+	p.receive(p.send(a, nil, ins), a)
+	p.notices()
+	hash := maphash.Bytes(p.enc.seed, b)
+	p.enc.mu.index[hash] = 1
+	for range 3 {
+		p.receive(p.send(b, nil), b)
+	}
+	delete(p.enc.mu.index, hash)
+	p.receive(p.send(a, nil, ref), a)
 }
 
 func TestUsedSlotsAreNotEvicted(t *testing.T) {
