@@ -48,6 +48,9 @@ type ClientConfig struct {
 	// Gates bound how many handlers of unary methods that the client serves run and wait at once, per class.
 	Gates Gates
 
+	// Compression says whether messages to the server are compressed. The default is [CompressAdaptive].
+	Compression Compression
+
 	// Objects holds the large objects that are sent and received; nil means [largeobj.Default], which a process shares.
 	Objects *largeobj.Store
 
@@ -91,7 +94,7 @@ type dialFunc func(ctx context.Context, address string, conf streams.Config) (*s
 func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
 	c := &Client{cfg: cfg}
 	c.mu.last = map[string]*streams.Conn{}
-	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Objects, cfg.Logger)
+	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Objects, cfg.Compression, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}

@@ -146,6 +146,15 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 	if msg != nil {
 		h.Schema = sp.req.ref(conn)
 	}
+	if msg == nil {
+		b := sp.req.buffer()
+		b.B = wire.AppendRequest(b.B, &h)
+		return b, nil
+	}
+	body, err := sp.req.packed(conn, &h.Schema, msg, c.scope, InvalidArgument)
+	if err != nil {
+		return nil, err
+	}
 	var b *wire.Buffer
 	if c.info.Kind == KindUnary {
 		b = sp.req.payload(conn)
@@ -153,7 +162,8 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 		b = sp.req.buffer()
 	}
 	b.B = wire.AppendRequest(b.B, &h)
-	if msg == nil {
+	if body != nil {
+		b.AppendBody(body)
 		return b, nil
 	}
 	if err := sp.req.append(b, conn, &h.Schema, msg, c.scope, InvalidArgument); err != nil {
@@ -173,12 +183,11 @@ func (c *clientCall) Send(msg any) error {
 	}
 	sp := c.info.spec
 	ref := sp.req.ref(c.conn)
-	b := sp.req.buffer()
-	defer b.Release()
-	b.B = wire.AppendSchemaRef(b.B, &ref)
-	if err := sp.req.append(b, c.conn, &ref, msg, c.scope, InvalidArgument); err != nil {
+	b, err := sp.req.message(c.conn, &ref, msg, c.scope, InvalidArgument)
+	if err != nil {
 		return err
 	}
+	defer b.Release()
 	if err := c.call.Send(b.B); err != nil {
 		c.scope.Undo()
 		return c.sendError(err)
@@ -278,7 +287,7 @@ func (c *clientCall) decode(ref *wire.SchemaRef, b *wire.Buffer, n int, msg any)
 		return convert(c.ctx, err)
 	}
 	body, shared := b.Message(n)
-	return c.info.spec.rsp.decode(writer, body, shared, msg, c.scope, c.via.limit())
+	return c.info.spec.rsp.decode(writer, ref.Codec, body, shared, msg, c.scope, c.via.limit())
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.

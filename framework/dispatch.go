@@ -16,7 +16,10 @@ import (
 const defaultStreamingCalls = 64 << 10
 
 // newDispatcher makes the serving half of a server or a client.
-func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage int, objects *largeobj.Store, log *zap.Logger) (*dispatcher, error) {
+func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage int, objects *largeobj.Store, compression Compression, log *zap.Logger) (*dispatcher, error) {
+	if compression != CompressAdaptive && compression != CompressOff {
+		return nil, fmt.Errorf("framework: Compression is %d, must be CompressAdaptive or CompressOff", compression)
+	}
 	g, err := newGate(gates)
 	if err != nil {
 		return nil, err
@@ -39,7 +42,7 @@ func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage 
 		objects = largeobj.Default()
 	}
 	d := &dispatcher{
-		methods: newRegistry(wrap), gate: g, streaming: sg, base: context.Background(), maxMessage: maxMessage, objects: objects, log: log,
+		methods: newRegistry(wrap), gate: g, streaming: sg, base: context.Background(), maxMessage: maxMessage, objects: objects, compression: compression, log: log,
 	}
 	d.registerObjects()
 	return d, nil
@@ -59,7 +62,11 @@ func (d *dispatcher) connConfig(tls *tls.Config, maxMessage int, limits ConnLimi
 		Schemas:          schemas,
 		Logger:           d.log,
 		Serve:            func(in *streams.Incoming) { d.serve(in, in.Conn().Owner().(*Peer)) },
-		NewOwner:         func(c *streams.Conn) any { return newPeer(c, d.objects, d.maxMessage, wrap) },
+		NewOwner: func(c *streams.Conn) any {
+			p := newPeer(c, d.objects, d.maxMessage, wrap)
+			p.uncompressed = c.RemoteAddr().Network() == "pipe" || d.compression == CompressOff
+			return p
+		},
 	}
 }
 

@@ -8,14 +8,16 @@ import (
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 	"github.com/mycel-rpc/mycel/wire/codec"
+	"github.com/mycel-rpc/mycel/wire/compress"
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
 
 // A messageSpec is one of the two message types of a method.
 type messageSpec struct {
 	*codec.Codec
-	what string // for errors: "greeter.v1/Hello: request"
-	size sizeHint
+	what   string // for errors: "greeter.v1/Hello: request"
+	size   sizeHint
+	choice *compress.Chooser // nil if messages are never compressed
 }
 
 // ref returns the label of messages on the connection.
@@ -60,9 +62,20 @@ func (m *messageSpec) append(b *wire.Buffer, conn *streams.Conn, ref *wire.Schem
 	return nil
 }
 
-// decode decodes a body written in the schema writer, nil for self-describing CBOR, into msg.
-// shared says that somebody else could change body meanwhile.
-func (m *messageSpec) decode(writer *schema.Schema, body []byte, shared bool, msg any, scope *largeobj.Scope, limit int) error {
+// decode decodes a body written in the schema writer, nil for self-describing CBOR, and compressed with a codec, 0 for none,
+// into msg. shared says that somebody else could change body meanwhile.
+func (m *messageSpec) decode(writer *schema.Schema, packing uint8, body []byte, shared bool, msg any, scope *largeobj.Scope, limit int) error {
+	if packing != 0 {
+		plain, err := m.unpacked(packing, body, limit)
+		if err != nil {
+			if _, ok := errors.AsType[*wire.LimitError](err); ok {
+				return Errorf(ResourceExhausted, "%s: %w (MaxMessageBytes)", m.what, err)
+			}
+			return Errorf(InvalidArgument, "%s: %w", m.what, err)
+		}
+		defer plain.Release()
+		body, shared = plain.B, false
+	}
 	if len(body) > limit {
 		return Errorf(ResourceExhausted, "%s of %d bytes exceeds the limit of %d (MaxMessageBytes)", m.what, len(body), limit)
 	}

@@ -29,6 +29,7 @@ func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *sp
 	sp := &spec{info: CallInfo{Method: name, Kind: kind}}
 	sp.info.spec = sp
 	sp.req.what, sp.rsp.what = name+": request", name+": response"
+	sp.req.choice, sp.rsp.choice = newChoice(), newChoice()
 	service, method, ok := strings.Cut(name, "/")
 	if !ok || service == "" || method == "" || len(name) > wire.MaxMethodBytes {
 		panic(fmt.Sprintf(`framework: method name %q is not of the form "service/Method" with at most %d bytes`, name, wire.MaxMethodBytes))
@@ -45,6 +46,11 @@ func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *sp
 	}
 	if sp.rsp.Codec, err = codec.Of[Resp](); err != nil {
 		panic(fmt.Sprintf("framework: method %s: response: %v", name, err))
+	}
+	for _, m := range []*messageSpec{&sp.req, &sp.rsp} {
+		if m.Secret() {
+			m.choice = nil
+		}
 	}
 	sp.linked = sp.req.Linked() || sp.rsp.Linked()
 	sp.newReq = func() any { return new(Req) }

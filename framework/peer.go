@@ -12,15 +12,16 @@ import (
 // A Peer is the other side of a connection as a [Caller]: calls to it run on the methods that the peer serves, over the
 // connections that the peer has opened.
 type Peer struct {
-	own         *streams.Conn // the connection that this peer was met on
-	limits      int           // MaxMessageBytes of this side
-	open        ClientFunc    // behind the interceptors
-	intercepted int           // number of interceptors
-	objects     *largeobj.Session
-	client      *Client  // that the connection belongs to; nil on a server
-	session     *session // nil until the peer's hello is there; guarded by mu
-	mu          sync.Mutex
-	refused     bool // the connection came when no more were taken
+	own          *streams.Conn // the connection that this peer was met on
+	limits       int           // MaxMessageBytes of this side
+	open         ClientFunc    // behind the interceptors
+	intercepted  int           // number of interceptors
+	objects      *largeobj.Session
+	uncompressed bool     // messages to the peer are never compressed
+	client       *Client  // that the connection belongs to; nil on a server
+	session      *session // nil until the peer's hello is there; guarded by mu
+	mu           sync.Mutex
+	refused      bool // the connection came when no more were taken
 }
 
 // newPeer makes the peer of a connection. wrap are the interceptors of calls to it.

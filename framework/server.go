@@ -40,6 +40,9 @@ type ServerConfig struct {
 	// MaxStreamingCalls bounds the streaming calls in progress, per class; more are refused. 0 means 65 536.
 	MaxStreamingCalls int
 
+	// Compression says whether messages to clients are compressed. The default is [CompressAdaptive].
+	Compression Compression
+
 	// Objects holds the large objects that are sent and received; nil means [largeobj.Default], which a process shares.
 	Objects *largeobj.Store
 
@@ -101,7 +104,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.signal.draining, s.signal.closed = make(chan struct{}), make(chan struct{})
 	s.mu.listeners, s.mu.conns = map[*streams.Listener]net.PacketConn{}, map[*streams.Conn]struct{}{}
 	s.sessions.byName = map[[16]byte]*session{}
-	d, err := newDispatcher(cfg.Interceptors, cfg.Gates, cfg.MaxStreamingCalls, cfg.MaxMessageBytes, cfg.Objects, cfg.Logger)
+	d, err := newDispatcher(cfg.Interceptors, cfg.Gates, cfg.MaxStreamingCalls, cfg.MaxMessageBytes, cfg.Objects, cfg.Compression, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}

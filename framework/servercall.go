@@ -20,27 +20,29 @@ import (
 
 // A dispatcher serves the incoming calls of one side.
 type dispatcher struct {
-	methods    *registry
-	gate       *gate           // unary calls
-	streaming  *gate           // streaming calls, which may last: only their number is bounded
-	base       context.Context // of handlers; does not end
-	maxMessage int
-	objects    *largeobj.Store
-	log        *zap.Logger
-	draining   <-chan struct{} // closed when no new calls are served
+	methods     *registry
+	gate        *gate           // unary calls
+	streaming   *gate           // streaming calls, which may last: only their number is bounded
+	base        context.Context // of handlers; does not end
+	maxMessage  int
+	objects     *largeobj.Store
+	compression Compression
+	log         *zap.Logger
+	draining    <-chan struct{} // closed when no new calls are served
 }
 
 // A serverCall is a Stream on the callee's side, the context of its handler, and the task that a gate runs. There is
 // one for each call, so it is kept small.
 type serverCall struct {
 	callContext
-	d      *dispatcher
-	in     *streams.Incoming
-	m      *method
-	writer *schema.Schema // of the first message; nil for self-describing CBOR
-	arg    []byte         // the first message, part of in.Payload; nil once received, or if there is none
-	shared bool           // arg is in memory that the caller could change
-	out    *wire.Buffer   // the response of a unary or client streaming call: the header of a success, then the body
+	d       *dispatcher
+	in      *streams.Incoming
+	m       *method
+	writer  *schema.Schema // of the first message; nil for self-describing CBOR
+	packing uint8          // of the first message: how it is compressed
+	arg     []byte         // the first message, part of in.Payload; nil once received, or if there is none
+	shared  bool           // arg is in memory that the caller could change
+	out     *wire.Buffer   // the response of a unary or client streaming call: the header of a success, then the body
 
 	extra atomic.Pointer[responseMetadata] // nil until the handler sets some, or streams
 }
@@ -87,7 +89,7 @@ func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
 		d.turnAway(in, refusal(InvalidArgument, "%s: request: %w", m.sp.info.Method, err))
 		return
 	}
-	c := &serverCall{d: d, in: in, m: m, writer: writer}
+	c := &serverCall{d: d, in: in, m: m, writer: writer, packing: h.Schema.Codec}
 	if m.sp.linked {
 		c.scope = peer.objects.NewScope(true, in.Kind == KindUnary || in.Kind == KindClientStream)
 	}
@@ -244,7 +246,7 @@ func (c *serverCall) Recv(msg any) error {
 		arg := c.arg
 		c.arg = nil
 		defer c.in.Payload.ReleaseBody()
-		return c.m.sp.req.decode(c.writer, arg, c.shared, msg, c.scope, c.d.maxMessage)
+		return c.m.sp.req.decode(c.writer, c.packing, arg, c.shared, msg, c.scope, c.d.maxMessage)
 	}
 	b, err := c.in.Recv()
 	if err == io.EOF {
@@ -262,7 +264,7 @@ func (c *serverCall) Recv(msg any) error {
 	if err != nil {
 		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
 	}
-	return c.m.sp.req.decode(writer, b.B[n:], false, msg, c.scope, c.d.maxMessage)
+	return c.m.sp.req.decode(writer, ref.Codec, b.B[n:], false, msg, c.scope, c.d.maxMessage)
 }
 
 func (c *serverCall) Send(msg any) error {
@@ -273,8 +275,17 @@ func (c *serverCall) Send(msg any) error {
 		if c.out != nil {
 			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
 		}
+		body, err := sp.rsp.packed(conn, &ref, msg, c.scope, Internal)
+		if err != nil {
+			return err
+		}
 		b := sp.rsp.payload(conn)
 		b.B = wire.AppendResponse(b.B, &wire.Response{Schema: ref})
+		if body != nil {
+			b.AppendBody(body)
+			c.out = b
+			return nil
+		}
 		if err := sp.rsp.append(b, conn, &ref, msg, c.scope, Internal); err != nil {
 			b.Release()
 			return err
@@ -285,12 +296,11 @@ func (c *serverCall) Send(msg any) error {
 	if err := c.sendHeader(); err != nil {
 		return err
 	}
-	b := sp.rsp.buffer()
-	defer b.Release()
-	b.B = wire.AppendSchemaRef(b.B, &ref)
-	if err := sp.rsp.append(b, conn, &ref, msg, c.scope, Internal); err != nil {
+	b, err := sp.rsp.message(conn, &ref, msg, c.scope, Internal)
+	if err != nil {
 		return err
 	}
+	defer b.Release()
 	if err := c.in.Send(c, wire.FrameMessage, b.B); err != nil {
 		c.scope.Undo()
 		return c.sendError(err)

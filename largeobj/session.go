@@ -72,6 +72,9 @@ func (s *Session) attach(offer []byte) {
 	}
 }
 
+// Sharing reports whether memory is shared with the peer now.
+func (s *Session) Sharing() bool { return s.link.Load() != nil }
+
 // adopt takes a link that is ready, before the peer can use it.
 func (s *Session) adopt(l *shm.Link) {
 	s.link.Store(l) // there is one offer for a connection, and it can be used once

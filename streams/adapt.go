@@ -19,6 +19,8 @@ const (
 	// four, 22.7 on a stream per call.
 	streamRTT  = 5 * time.Millisecond
 	streamLoss = 0.005
+	// From this round trip on, the congestion window tells what the path has; on a shorter one the processors are the limit.
+	rateRTT = time.Millisecond
 	// Below this many packets in a period the loss is not known.
 	minPackets = 64
 )
@@ -27,6 +29,7 @@ const (
 type adapt struct {
 	stripes    atomic.Int32 // lanes in use, 1 or maxStripes
 	perCall    atomic.Bool  // a stream for each call
+	rate       atomic.Int64 // bytes per second that the path has, 0 while that is not known
 	sent, lost uint64       // at the start of the period; owned by maintain
 }
 
@@ -47,6 +50,9 @@ func (a *adapt) update(s Stats) {
 		stripes = maxStripes
 	}
 	a.stripes.Store(stripes)
+	if s.MinRTT >= rateRTT && s.SmoothedRTT > 0 {
+		a.rate.Store(int64(float64(s.CongestionWindow) / s.SmoothedRTT.Seconds()))
+	}
 	if s.MinRTT < streamRTT {
 		a.perCall.Store(false)
 		return

@@ -58,6 +58,13 @@ func (b *Buffer) Home() Home { return b.home }
 // buffer.
 func (b *Buffer) SetBody(body []byte, home Home) { b.body, b.home = body, home }
 
+// AppendBody appends a message body behind the headers in B, and releases the buffer that it is in.
+func (b *Buffer) AppendBody(body *Buffer) {
+	b.Body = len(b.B)
+	b.B = append(b.B, body.B...)
+	body.Release()
+}
+
 // Message returns the message body of a payload, whose headers take n bytes of B, and whether it is in memory that somebody
 // else can still change.
 func (b *Buffer) Message(n int) (body []byte, shared bool) {

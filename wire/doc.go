@@ -119,6 +119,7 @@
 //	2i+2                     entry i of the schema list in the receiver's hello
 //	2n+1                     definition n of the sender, which the receiver has acknowledged
 //	[2n+1, ID, description]  definition n, inline: at most 16 KiB, and ID the first 16 bytes of its SHA-256
+//	[codec, reference]       one of these, for a body that is compressed (package wire/compress)
 //
 // A sender repeats a definition inline until the receiver has answered with a schema frame, so that no stream ever waits
 // for another. A receiver keeps up to 1024 definitions of 1 MiB together; one that it refuses is sent as self-describing

@@ -17,6 +17,9 @@ type SchemaRef struct {
 	// ID and Canonical are set only while the receiver has not acknowledged definition Num.
 	ID        [16]byte
 	Canonical []byte // aliases the frame it was parsed from
+
+	// Codec is how the message body behind the reference is compressed: a number of package wire/compress, 0 if it is not.
+	Codec uint8
 }
 
 // Inline reports whether the definition itself travels with the reference.
@@ -34,6 +37,9 @@ const (
 
 // AppendSchemaRef appends the reference that stands before every message body.
 func AppendSchemaRef(dst []byte, r *SchemaRef) []byte {
+	if r.Codec != 0 {
+		dst = item.AppendUint(item.AppendHead(dst, item.Array, 2), uint64(r.Codec))
+	}
 	if !r.Inline() {
 		return item.AppendUint(dst, r.Num)
 	}
@@ -47,7 +53,18 @@ func (c *cursor) schemaRef() (r SchemaRef) {
 		r.Num = c.uint("schema number")
 		return r
 	}
-	if c.count("schema definition", 3) != 3 {
+	n := c.count("schema reference", 3)
+	if n == 2 {
+		if r.Codec = uint8(c.uintMax("codec", 255)); c.err == nil && r.Codec == 0 {
+			c.fail("compressed schema reference has codec 0")
+		}
+		if c.major() != item.Array {
+			r.Num = c.uint("schema number")
+			return r
+		}
+		n = c.count("schema definition", 3)
+	}
+	if n != 3 {
 		c.fail("schema definition does not have three elements")
 		return r
 	}

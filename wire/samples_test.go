@@ -105,6 +105,8 @@ func samples() []sample {
 		ref("schema reference: self-describing", SchemaRef{}),
 		ref("schema reference: by number", SchemaRef{Num: 2049}),
 		ref("schema reference: inline", sampleSchema),
+		ref("schema reference: compressed", SchemaRef{Num: 2049, Codec: 1}),
+		ref("schema reference: compressed, inline", compressed(sampleSchema)),
 		hello("hello", Hello{Version: 1}),
 		hello("hello with everything", Hello{
 			Version: 3, Software: "mycel-go", Role: RoleBulk, Session: sampleID, MaxMessageBytes: 4 << 20,
@@ -122,6 +124,11 @@ func samples() []sample {
 		goaway("goaway without grace", GoAway{}),
 		{"drained", 0, true, struct{}{}, AppendDrained(nil), exactly(parseDrained)},
 	}
+}
+
+func compressed(r SchemaRef) SchemaRef {
+	r.Codec = 255
+	return r
 }
 
 // seed adds the samples whose name begins with kind.

@@ -26,6 +26,7 @@ type Codec struct {
 	why      string // why desc is nil
 	linked   bool   // whether anything is encoded with a link
 	inPlace  bool   // see InPlace
+	secret   bool   // see Secret
 	info     map[*schema.Struct]*structInfo
 
 	// Of the generic form:
@@ -82,7 +83,7 @@ func compile(t reflect.Type) (*Codec, error) {
 	}
 	nilT := reflect.Zero(reflect.PointerTo(t)).Interface()
 	c := &Codec{typ: t, ptr: reflect.PointerTo(t), ptrWord: (*emptyInterface)(unsafe.Pointer(&nilT)).typ, why: d.notPlain, info: d.bySchema}
-	c.elementBytes, c.linked = d.largest, d.linked
+	c.elementBytes, c.linked, c.secret = d.largest, d.linked, d.secret
 	if d.rewrites {
 		c.shape = d.shape(t)
 	}
@@ -138,6 +139,10 @@ func (c *Codec) InPlace() bool { return c.inPlace }
 
 // Linked reports whether a T has values that are encoded with a link.
 func (c *Codec) Linked() bool { return c.linked }
+
+// Secret reports whether a T has a field with the tag secret. The size of what is compressed tells of its content, so that
+// an attacker who can choose one part of a message, and sees its size, learns of another (CRIME, BREACH).
+func (c *Codec) Secret() bool { return c.secret }
 
 // AppendLinked is [Codec.Append] for a T with values of types that have the methods
 //

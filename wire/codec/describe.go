@@ -84,6 +84,7 @@ type describer struct {
 	shapes   map[reflect.Type]*shape
 	rewrites bool    // whether fxamacker/cbor alone cannot do the generic form
 	largest  uintptr // bytes in memory of the largest element of a list, a map or behind a pointer
+	secret   bool    // whether a field is tagged so
 	linked   bool    // whether anything is encoded with a link
 	notPlain string  // why the positional form cannot express the type, with the place; "" when it can
 }
@@ -318,6 +319,7 @@ func (d *describer) collect(t reflect.Type, in embedding, all *[]field) error {
 		if opt.skip {
 			continue
 		}
+		d.secret = d.secret || opt.secret
 		at := append(slices.Clone(in.index), i)
 		if e, pointer := embeddedStruct(f, opt); e != nil {
 			inner := embedding{in.off + f.Offset, at, append(slices.Clone(in.outer), t), in.indirect}

@@ -55,6 +55,7 @@
 //	cbor:",required"        a writer that does not send the field is a mismatch; generic form: a [*DecodeError], and
 //	                        omitempty is not allowed beside it
 //	cbor:",copy"            texts below get memory of their own, see Ownership
+//	cbor:",secret"          messages with the field must not be compressed: see [Codec.Secret]
 //	cbor:",plain"           numbers below are never a typed array: shorter when they are small
 //
 // In the generic form a struct with ids has one entry more, the first one, with the empty text as its key: a map from the

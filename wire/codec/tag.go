@@ -18,6 +18,7 @@ type options struct {
 	required bool
 	copy     bool // cut no text from the slab
 	plain    bool // no typed array
+	secret   bool // the message is not compressed
 }
 
 // parseTag reads the `cbor` tag of f, or the name in its `json` tag when there is none. Options it does not know are
@@ -53,6 +54,8 @@ func parseTag(f reflect.StructField) (options, error) {
 			o.copy = true
 		case "plain":
 			o.plain = true
+		case "secret":
+			o.secret = true
 		case "omitempty", "omitzero":
 			omit = true
 		case "keyasint", "toarray":

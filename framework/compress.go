@@ -1,0 +1,110 @@
+package framework
+
+import (
+	"time"
+
+	"github.com/mycel-rpc/mycel/largeobj"
+	"github.com/mycel-rpc/mycel/streams"
+	"github.com/mycel-rpc/mycel/wire"
+	"github.com/mycel-rpc/mycel/wire/compress"
+)
+
+// Compression says whether a client or server compresses the messages that it sends. What it receives it always
+// understands.
+type Compression int
+
+const (
+	// CompressAdaptive compresses the messages of a method where that has been measured to pay: where the time to compress
+	// and decompress is less than the time to send what is saved. Messages below 1 KiB, with a field tagged secret, or to a
+	// peer on the same host that shares memory, are not compressed.
+	CompressAdaptive Compression = iota
+	// CompressOff compresses nothing.
+	CompressOff
+)
+
+// Uncompressed declares that messages of the method are never compressed: because what they contain is compressed already, or
+// because they mix secrets with what an attacker chooses.
+func Uncompressed() MethodOption {
+	return methodOption(func(s *spec) { s.req.choice, s.rsp.choice = nil, nil })
+}
+
+// newChoice returns what chooses how messages of a kind are compressed.
+func newChoice() *compress.Chooser { return compress.NewChooser(compress.S2, compress.Zstd) }
+
+// compression returns what the choice has to know of the connection; false means that nothing is compressed on it.
+func compression(conn *streams.Conn) (compress.Path, bool) {
+	p := conn.Owner().(*Peer)
+	if p.uncompressed || p.objects.Sharing() {
+		return compress.Path{}, false
+	}
+	return compress.Path{BytesPerSecond: conn.PathRate()}, true
+}
+
+// packed encodes msg ahead of its header if it is likely to be compressed, and returns its body: compressed, which ref then
+// says, or as it is. It returns nil if the message is to be encoded behind its header as usual. Arguments and errors are
+// those of append; the caller releases the result.
+func (m *messageSpec) packed(conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) (*wire.Buffer, error) {
+	expected := m.size.expected()
+	if m.choice == nil || expected < compress.MinBytes {
+		return nil, nil
+	}
+	path, ok := compression(conn)
+	if !ok {
+		return nil, nil
+	}
+	c := m.choice.Choose(expected, path)
+	if c == compress.None {
+		return nil, nil
+	}
+	plain := m.buffer()
+	if err := m.append(plain, conn, ref, msg, scope, fault); err != nil {
+		plain.Release()
+		return nil, err
+	}
+	start := time.Now()
+	out := wire.NewBuffer(len(plain.B))
+	if out.B, ok = compress.Try(out.B, plain.B, c); !ok {
+		out.Release()
+		m.choice.Observe(c, len(plain.B), len(plain.B), time.Since(start))
+		return plain, nil
+	}
+	spent := time.Since(start)
+	m.choice.Observe(c, len(plain.B), len(out.B), spent+spent/3) // a third for the receiver
+	plain.Release()
+	ref.Codec = uint8(c)
+	return out, nil
+}
+
+// message returns a message of a streaming call with its reference. Arguments and errors are those of append; the caller
+// releases the result.
+func (m *messageSpec) message(conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) (*wire.Buffer, error) {
+	body, err := m.packed(conn, ref, msg, scope, fault)
+	if err != nil {
+		return nil, err
+	}
+	b := m.buffer()
+	b.B = wire.AppendSchemaRef(b.B, ref)
+	if body != nil {
+		b.AppendBody(body)
+		return b, nil
+	}
+	if err := m.append(b, conn, ref, msg, scope, fault); err != nil {
+		b.Release()
+		return nil, err
+	}
+	return b, nil
+}
+
+// unpacked returns the plain body of a message that was compressed. The caller releases it.
+func (m *messageSpec) unpacked(codec uint8, body []byte, limit int) (*wire.Buffer, error) {
+	size, err := compress.PlainSize(body, compress.Codec(codec), limit)
+	if err != nil {
+		return nil, err
+	}
+	plain := wire.NewBuffer(size)
+	if plain.B, err = compress.Decode(plain.B, body, compress.Codec(codec), limit); err != nil {
+		plain.Release()
+		return nil, err
+	}
+	return plain, nil
+}
