@@ -37,4 +37,8 @@
 // leaves in one write. A request runs in a goroutine behind the gate of its class, and the response takes the same way
 // back. Streaming calls and large messages have streams of their own, and class bulk a connection and socket of its own,
 // so that neither makes small calls wait. Package streams has the details and the measurements, wire the protocol.
+//
+// Between processes of one host, requests and responses from 4 KiB on go through memory that both share, and a field of type
+// largeobj.Ref passes data of any size; see package largeobj. Over a network, messages from 1 KiB on are compressed where that
+// has been measured to pay ([CompressAdaptive]): each method and direction learns from its own messages which codec does what.
 package framework
