@@ -5,6 +5,7 @@
 //	go run ./bench                                  an overview within a minute
 //	go run ./bench -duration 2s -rounds 5           figures to rely on
 //	go run ./bench -scenario small -transport mycel,wss -json report.json
+//	go run ./bench -scenario large,handover         large objects in shared memory, as streams and as messages
 //	go run ./bench -list                            scenarios and transports
 //
 // The program itself is the nested module bench/peers, so that the libraries of other transports never become

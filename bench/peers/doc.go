@@ -20,6 +20,37 @@
 //
 // A ratio is larger than 1 where Mycel is better, whichever direction of the metric that is.
 //
+// # Large objects
+//
+// "large" hands objects over one way, to a handler that reads the first and last 64 bytes and a word of every page and
+// answers with a digest, which the harness checks. "mycel" makes each object in shared memory and writes its first 64
+// bytes only: a producer that works in place saves the copy, and its work is not what is measured. "mycel-copy" copies bytes from
+// the heap there. "mycel-streams" fetches over QUIC, verified, into memory. "quic-raw" is one stream of quic-go with
+// writes of 256 KiB and one buffer at the receiver: what the network path allows. "wss" sends the bytes in a message, whose
+// handler decodes them without copying. Client and server have stores of their own, and a row fails when its objects
+// took another way than its name says. The case of 256 MiB takes long and is measured only when "large" is named.
+// Rounds begin after a garbage collection, which frees the memory that mycel-streams would use again: with -duration 2s
+// a round has several objects, and most find warm memory, as that of quic-raw always is.
+//
+// In these rows "first_byte_us" and "last_byte_us" are the times from the call until the first byte was at the receiver (of
+// mycel-streams: had left the sender) and until all was there, where one object is under way at a time. "peak_mb" is the
+// proportional set size, in which what client and server both map counts once, at its largest above what it was
+// before: sampled every 2 ms and in the handler while one object for each caller is handed over on a new connection, not in
+// the rounds. The payload in the heap does not count.
+//
+// "handover" is the latency of calls that refer to an object which is in shared memory already; the handler opens it and reads
+// 64 bytes. Its baseline "small-call" is the echo of 100 bytes, measured in turns with it.
+//
+// "transfer" downloads a file of 1 GiB over streams, and "transfer-resume" does so again but cancels when 60 % have been
+// sent, and starts again. There "peak_mb" is the peak of the resident set size (reset through /proc/self/clear_refs) above what
+// it was before, of both sides together; "resent_bytes" is what the server sent twice and "open_ranges" how many ranges it was
+// sending when the download was canceled. They take a while, so they must be named:
+//
+//	go run ./bench -scenario large,handover,transfer -duration 2s
+//
+// A ratio of these rows is of "mycel" as everywhere, or of the transport in its key "of": mycel-streams over quic-raw is the
+// share of the network that is used.
+//
 // # Codecs alone
 //
 // The scenario "codec" encodes and decodes messages without a network, in one goroutine: Mycel's codec beside four

@@ -41,8 +41,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
 	var (
-		scenarioNames  = flags.String("scenario", "", "comma-separated `names` of scenarios (default all but codec; see -list)")
-		transportNames = flags.String("transport", "", "comma-separated `names` of transports (default all; see -list); codec has none")
+		scenarioNames  = flags.String("scenario", "", "comma-separated `names` of scenarios (default all but those only when named; see -list)")
+		transportNames = flags.String("transport", "", "comma-separated `names` of transports (default all but those only when named; see -list); codec and transfer have none")
 		duration       = flags.Duration("duration", 150*time.Millisecond, "length of a round of one transport, larger than zero")
 		warmup         = flags.Duration("warmup", 100*time.Millisecond, "length of the round before the first, which is not counted; zero for none")
 		rounds         = flags.Int("rounds", 3, "rounds, of which the median is reported; at least 1")
@@ -103,6 +103,9 @@ func chooseScenarios(list string) ([]scenario, error) {
 	chosen, err := choose(scenarios(), list, func(s scenario) string { return s.name })
 	if list == "" {
 		chosen = slices.DeleteFunc(chosen, func(s scenario) bool { return s.named })
+		for i := range chosen {
+			chosen[i].cases = slices.DeleteFunc(chosen[i].cases, func(c benchCase) bool { return c.named })
+		}
 	}
 	return chosen, err
 }

@@ -113,3 +113,22 @@ func TestThePeakOfMemoryIsThatOfTheObject(t *testing.T) {
 		}
 	}
 }
+
+func TestTransfersAreCompleteAndResumed(t *testing.T) {
+	r := &report{}
+	const size = 48 << 20
+	if err := transferObjects(t.Context(), &plan{rounds: 1, progress: t.Output()}, r, size); err != nil {
+		t.Fatal(err)
+	}
+	r.summarize()
+	if len(r.Rows) != 2 {
+		t.Fatalf("%d rows, want 2", len(r.Rows))
+	}
+	whole, resumed := r.Rows[0], r.Rows[1]
+	if whole.Scenario != "transfer" || whole.MBPerS <= 0 || whole.ResentBytes != 0 {
+		t.Errorf("%+v", whole)
+	}
+	if resumed.Scenario != "transfer-resume" || resumed.OpenRanges > 8 || resumed.ResentBytes > size/2 {
+		t.Errorf("%+v", resumed)
+	}
+}

@@ -29,6 +29,8 @@ type benchCase struct {
 	// first is called once for each transport before everything else. It returns how much memory the process had at most
 	// above what it had before, 0 if that is not measured. It may be nil.
 	first func(context.Context, *round) (peakBytes int64, err error)
+	// named cases run only when -scenario names their scenario: they take long.
+	named bool
 	// only names the transports that take part; nil means all that are not for objects.
 	only []string
 }
@@ -91,22 +93,34 @@ func scenarios() []scenario {
 			connect("connect-cold", false),
 			connect("connect-resumed", true),
 		}},
-		{name: "large", about: "Objects of 1, 16 and 256 MiB handed over one way, by 4, 4 and 1 callers, to a handler that looks at every page.", cases: []benchCase{
+		{name: "large", about: "Objects of 1 and 16 MiB handed over one way by 4 callers to a handler that looks at every page; when named, of 256 MiB by 1 too.", cases: []benchCase{
 			handOvers(1<<20, 4, objectTransports),
 			handOvers(16<<20, 4, objectTransports),
-			handOvers(hugeBytes, 1, hugeTransports),
+			onlyNamed(handOvers(hugeBytes, 1, hugeTransports)),
 		}},
 		{name: "handover", about: "Calls that refer to an object of 1 and 256 MiB in shared memory, in turns with calls of 100 bytes.", cases: []benchCase{
 			handoverLatency(1<<20, hugeBytes),
 		}},
 		{name: "codec", about: "Encode and decode the same messages with several libraries, without a network; only when named.",
 			run: runCodecs, named: true},
+		{name: "transfer", about: "1 GiB from a file to a file over streams, at once and interrupted at 60 %; only when named.",
+			run: runTransfer, named: true},
 	}
+}
+
+func onlyNamed(c benchCase) benchCase {
+	c.named = true
+	return c
 }
 
 // calls makes a case of workers that call in a closed loop.
 func calls(name string, sizeBytes, workers int, newOperation func(caller, int) operation) benchCase {
 	return benchCase{row: rowKey{Scenario: name, SizeBytes: sizeBytes, Concurrency: workers},
+		// An answer shows that both sides know each other's limits: until then, those of messages are the defaults.
+		first: func(ctx context.Context, r *round) (int64, error) {
+			_, err := smallEcho(r.client, smallBytes)(ctx, 0)
+			return 0, err
+		},
 		measure: func(ctx context.Context, r *round) ([]measurement, error) {
 			m, err := closedLoop(ctx, r.endpoint, workers, r.duration, func() operation { return newOperation(r.client, sizeBytes) })
 			return []measurement{m}, err

@@ -42,7 +42,7 @@ func transports() []transport {
 		{name: quicRaw, about: "one stream of quic-go into one buffer, without anything else: what the network path allows", objects: true, start: startRawQUIC},
 		{name: "wss", about: "WebSocket over TLS 1.3, MessagePack maps framed as hypha-rpc does: the baseline", start: startWebSocket(true, direct)},
 		{name: "ws", about: "the same without TLS; only when named", named: true, start: startWebSocket(false, direct)},
-		{name: "wss-batch", about: "wss whose idle writer sends everything queued meanwhile as one message", start: startWebSocket(true, combined)},
+		{name: "wss-batch", about: "wss whose idle writer sends everything queued meanwhile as one message; only when named", named: true, start: startWebSocket(true, combined)},
 	}
 }
 
