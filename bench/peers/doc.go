@@ -29,8 +29,8 @@
 // writes of 256 KiB and one buffer at the receiver: what the network path allows. "wss" sends the bytes in a message, whose
 // handler decodes them without copying. Client and server have stores of their own, and a row fails when its objects
 // took another way than its name says. The case of 256 MiB takes long and is measured only when "large" is named.
-// Rounds begin after a garbage collection, which frees the memory that mycel-streams would use again: with -duration 2s
-// a round has several objects, and most find warm memory, as that of quic-raw always is.
+// Rounds begin after a garbage collection, which frees the memory that mycel-streams would use again, while quic-raw keeps
+// its buffer: a round of one object of 256 MiB measures fresh memory too. With -duration 6s most objects find it warm.
 //
 // In these rows "first_byte_us" and "last_byte_us" are the times from the call until the first byte was at the receiver (of
 // mycel-streams: had left the sender) and until all was there, where one object is under way at a time. "peak_mb" is the
