@@ -33,7 +33,8 @@ type clientCall struct {
 	request  any           // of a call with one request, until something has been received: to try again
 	attempts int
 	scope    *largeobj.Scope // of conn; nil if messages cannot refer to large objects
-	pooled   bool            // finishUnary may reuse it
+	deltas   deltas
+	pooled   bool // finishUnary may reuse it
 
 	mu struct {
 		sync.Mutex
@@ -183,7 +184,7 @@ func (c *clientCall) Send(msg any) error {
 	}
 	sp := c.info.spec
 	ref := sp.req.ref(c.conn)
-	b, err := sp.req.message(c.conn, &ref, msg, c.scope, InvalidArgument)
+	b, err := sp.req.message(&c.deltas, c.conn, &ref, msg, c.scope, InvalidArgument)
 	if err != nil {
 		return err
 	}
@@ -287,7 +288,7 @@ func (c *clientCall) decode(ref *wire.SchemaRef, b *wire.Buffer, n int, msg any)
 		return convert(c.ctx, err)
 	}
 	body, shared := b.Message(n)
-	return c.info.spec.rsp.decode(writer, ref.Codec, body, shared, msg, c.scope, c.via.limit())
+	return c.info.spec.rsp.decode(writer, ref.Codec, &c.deltas, body, shared, msg, c.scope, c.via.limit())
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.
@@ -385,6 +386,7 @@ func (c *clientCall) Close(reason error) {
 	if closed || call == nil {
 		return
 	}
+	c.deltas.close()
 	if status == nil {
 		c.scope.Answered()
 		c.scope.GivenUp()

@@ -1,8 +1,10 @@
 package framework
 
 import (
+	"errors"
 	"time"
 
+	"github.com/mycel-rpc/mycel/dedup"
 	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
@@ -16,7 +18,8 @@ type Compression int
 const (
 	// CompressAdaptive compresses the messages of a method where that has been measured to pay: where the time to compress
 	// and decompress is less than the time to send what is saved. Messages below 1 KiB, with a field tagged secret, or to a
-	// peer on the same host that shares memory, are not compressed.
+	// peer on the same host that shares memory, are not compressed. In a stream, a message of up to 16 KiB is sent as the
+	// difference from the one before it where that pays.
 	CompressAdaptive Compression = iota
 	// CompressOff compresses nothing.
 	CompressOff
@@ -44,59 +47,63 @@ func compression(conn *streams.Conn) (compress.Path, bool) {
 // says, or as it is. It returns nil if the message is to be encoded behind its header as usual. Arguments and errors are
 // those of append; the caller releases the result.
 func (m *messageSpec) packed(conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) (*wire.Buffer, error) {
-	expected := m.size.expected()
-	if m.choice == nil || expected < compress.MinBytes {
-		return nil, nil
-	}
-	path, ok := compression(conn)
-	if !ok {
-		return nil, nil
-	}
-	c := m.choice.Choose(expected, path)
+	c := m.choose(conn)
 	if c == compress.None {
 		return nil, nil
 	}
+	plain, err := m.body(conn, ref, msg, scope, fault)
+	if err != nil {
+		return nil, err
+	}
+	return m.compressed(c, ref, plain), nil
+}
+
+// choose returns the codec to try on the next message.
+func (m *messageSpec) choose(conn *streams.Conn) compress.Codec {
+	expected := m.size.expected()
+	if m.choice == nil || expected < compress.MinBytes {
+		return compress.None
+	}
+	path, ok := compression(conn)
+	if !ok {
+		return compress.None
+	}
+	return m.choice.Choose(expected, path)
+}
+
+// body encodes msg without a header.
+func (m *messageSpec) body(conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) (*wire.Buffer, error) {
 	plain := m.buffer()
 	if err := m.append(plain, conn, ref, msg, scope, fault); err != nil {
 		plain.Release()
 		return nil, err
 	}
+	return plain, nil
+}
+
+// compressed returns a body compressed, which ref then says, or as it is if that does not make it smaller. It takes ownership
+// of plain.
+func (m *messageSpec) compressed(c compress.Codec, ref *wire.SchemaRef, plain *wire.Buffer) *wire.Buffer {
 	start := time.Now()
 	out := wire.NewBuffer(len(plain.B))
+	var ok bool
 	if out.B, ok = compress.Try(out.B, plain.B, c); !ok {
 		out.Release()
 		m.choice.Observe(c, len(plain.B), len(plain.B), time.Since(start))
-		return plain, nil
+		return plain
 	}
 	spent := time.Since(start)
 	m.choice.Observe(c, len(plain.B), len(out.B), spent+spent/3) // a third for the receiver
 	plain.Release()
 	ref.Codec = uint8(c)
-	return out, nil
-}
-
-// message returns a message of a streaming call with its reference. Arguments and errors are those of append; the caller
-// releases the result.
-func (m *messageSpec) message(conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) (*wire.Buffer, error) {
-	body, err := m.packed(conn, ref, msg, scope, fault)
-	if err != nil {
-		return nil, err
-	}
-	b := m.buffer()
-	b.B = wire.AppendSchemaRef(b.B, ref)
-	if body != nil {
-		b.AppendBody(body)
-		return b, nil
-	}
-	if err := m.append(b, conn, ref, msg, scope, fault); err != nil {
-		b.Release()
-		return nil, err
-	}
-	return b, nil
+	return out
 }
 
 // unpacked returns the plain body of a message that was compressed. The caller releases it.
-func (m *messageSpec) unpacked(codec uint8, body []byte, limit int) (*wire.Buffer, error) {
+func (m *messageSpec) unpacked(codec uint8, d *deltas, body []byte, limit int) (*wire.Buffer, error) {
+	if codec == codecDelta && d != nil {
+		return d.undelta(body, limit)
+	}
 	size, err := compress.PlainSize(body, compress.Codec(codec), limit)
 	if err != nil {
 		return nil, err
@@ -107,4 +114,13 @@ func (m *messageSpec) unpacked(codec uint8, body []byte, limit int) (*wire.Buffe
 		return nil, err
 	}
 	return plain, nil
+}
+
+// isLimit reports whether a message was refused because of its size.
+func isLimit(err error) bool {
+	if _, ok := errors.AsType[*wire.LimitError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*dedup.LimitError](err)
+	return ok
 }

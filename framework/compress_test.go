@@ -205,9 +205,90 @@ func TestBombsAreRefused(t *testing.T) {
 	}
 	for _, body := range [][]byte{nil, {0xff}, {0xff, 0xff, 0xff, 0xff, 0x0f}, {10, 1, 2}} {
 		for codec := range 256 {
-			if plain, err := swallow.sp.req.unpacked(uint8(codec), body, 1000); err == nil {
+			if plain, err := swallow.sp.req.unpacked(uint8(codec), &deltas{}, body, 1000); err == nil {
 				plain.Release()
 			}
 		}
+	}
+}
+
+type dashboard struct {
+	Name   string
+	Values []float64
+	Labels []string
+}
+
+// TestStreamsSendDifferences: messages of a stream that resemble each other cost what has changed, in both directions; those
+// that do not are compressed or sent as they are.
+func TestStreamsSendDifferences(t *testing.T) {
+	feed := NewBidi[dashboard, dashboard]("delta.v1/Feed")
+	c := overLoopback(t, ServerConfig{}, ClientConfig{}, func(r Registrar) {
+		feed.Handle(r, func(_ context.Context, in iter.Seq2[*dashboard, error], out Sender[dashboard]) error {
+			for q, err := range in {
+				if err != nil {
+					return err
+				}
+				if err := out.Send(q); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	s, err := feed.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := &dashboard{Name: "room", Values: make([]float64, 200), Labels: strings.Fields(logText(300))}
+	exchange := func() {
+		if err := s.Send(d); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Recv()
+		if err != nil || len(got.Values) != len(d.Values) || got.Values[7] != d.Values[7] || got.Labels[3] != d.Labels[3] {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+	}
+	exchange()
+	exchange() // the size is known now: this is a base
+	const messages = 50
+	n := sentBytes(t, c, func() {
+		for i := range messages {
+			d.Values[i*7%200] += 0.5
+			exchange()
+		}
+	})
+	// A packet with a small message has about 40 bytes besides, and as many acknowledgements.
+	if n > messages*250 {
+		t.Errorf("%d messages of about 2 KB took %d bytes each", messages, n/messages)
+	}
+	for range 30 { // nothing like the ones before
+		raw := make([]byte, 8*200)
+		rand.Read(raw)
+		for i := range d.Values {
+			d.Values[i] = float64(raw[8*i]) + float64(raw[8*i+1])/256
+		}
+		exchange()
+	}
+}
+
+// TestForgedDifferences: end the call with an error.
+func TestForgedDifferences(t *testing.T) {
+	for _, frame := range [][]byte{nil, {3}, {3, 10, 1, 2, 3, 4, 0}, {2, 'x', 3}, {9}, {1, 0, 0}} {
+		var d deltas
+		if plain, err := d.undelta(frame, 1000); err == nil {
+			plain.Release()
+			if len(frame) == 0 || frame[0] != 2 {
+				t.Errorf("%x was accepted", frame)
+			}
+		}
+	}
+	var d deltas
+	if _, err := d.undelta(append([]byte{2}, make([]byte, 2000)...), 1000); !isLimit(err) {
+		t.Errorf("a base above the limit: %v", err)
+	}
+	if _, err := d.undelta(append([]byte{2}, make([]byte, maxBase+1)...), 1<<20); !isLimit(err) {
+		t.Errorf("a base above maxBase: %v", err)
 	}
 }

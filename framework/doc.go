@@ -40,5 +40,5 @@
 //
 // Between processes of one host, requests and responses from 4 KiB on go through memory that both share, and a field of type
 // largeobj.Ref passes data of any size; see package largeobj. Over a network, messages from 1 KiB on are compressed where that
-// has been measured to pay ([CompressAdaptive]): each method and direction learns from its own messages which codec does what.
+// has been measured to pay ([CompressAdaptive]): each method and direction learns from its own messages which codec does what. The messages of a stream that resemble each other are sent as differences.
 package framework

@@ -63,12 +63,12 @@ func (m *messageSpec) append(b *wire.Buffer, conn *streams.Conn, ref *wire.Schem
 }
 
 // decode decodes a body written in the schema writer, nil for self-describing CBOR, and compressed with a codec, 0 for none,
-// into msg. shared says that somebody else could change body meanwhile.
-func (m *messageSpec) decode(writer *schema.Schema, packing uint8, body []byte, shared bool, msg any, scope *largeobj.Scope, limit int) error {
+// into msg. d has the messages before it, nil for the only one of its side. shared says that somebody else could change body meanwhile.
+func (m *messageSpec) decode(writer *schema.Schema, packing uint8, d *deltas, body []byte, shared bool, msg any, scope *largeobj.Scope, limit int) error {
 	if packing != 0 {
-		plain, err := m.unpacked(packing, body, limit)
+		plain, err := m.unpacked(packing, d, body, limit)
 		if err != nil {
-			if _, ok := errors.AsType[*wire.LimitError](err); ok {
+			if isLimit(err) {
 				return Errorf(ResourceExhausted, "%s: %w (MaxMessageBytes)", m.what, err)
 			}
 			return Errorf(InvalidArgument, "%s: %w", m.what, err)

@@ -44,7 +44,8 @@ type serverCall struct {
 	shared  bool           // arg is in memory that the caller could change
 	out     *wire.Buffer   // the response of a unary or client streaming call: the header of a success, then the body
 
-	extra atomic.Pointer[responseMetadata] // nil until the handler sets some, or streams
+	deltas *deltas                          // of a streaming call
+	extra  atomic.Pointer[responseMetadata] // nil until the handler sets some, or streams
 }
 
 // responseMetadata is what a handler has set for its caller.
@@ -90,6 +91,9 @@ func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
 		return
 	}
 	c := &serverCall{d: d, in: in, m: m, writer: writer, packing: h.Schema.Codec}
+	if in.Kind != KindUnary {
+		c.deltas = new(deltas)
+	}
 	if m.sp.linked {
 		c.scope = peer.objects.NewScope(true, in.Kind == KindUnary || in.Kind == KindClientStream)
 	}
@@ -165,6 +169,9 @@ func (c *serverCall) answer(err error) {
 		c.out.Release()
 		c.out = nil
 		c.scope.Undo()
+	}
+	if c.deltas != nil {
+		c.deltas.close()
 	}
 	c.endScope()
 	c.in.Payload.Release()
@@ -246,7 +253,7 @@ func (c *serverCall) Recv(msg any) error {
 		arg := c.arg
 		c.arg = nil
 		defer c.in.Payload.ReleaseBody()
-		return c.m.sp.req.decode(c.writer, c.packing, arg, c.shared, msg, c.scope, c.d.maxMessage)
+		return c.m.sp.req.decode(c.writer, c.packing, nil, arg, c.shared, msg, c.scope, c.d.maxMessage)
 	}
 	b, err := c.in.Recv()
 	if err == io.EOF {
@@ -264,7 +271,7 @@ func (c *serverCall) Recv(msg any) error {
 	if err != nil {
 		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
 	}
-	return c.m.sp.req.decode(writer, ref.Codec, b.B[n:], false, msg, c.scope, c.d.maxMessage)
+	return c.m.sp.req.decode(writer, ref.Codec, c.deltas, b.B[n:], false, msg, c.scope, c.d.maxMessage)
 }
 
 func (c *serverCall) Send(msg any) error {
@@ -296,7 +303,7 @@ func (c *serverCall) Send(msg any) error {
 	if err := c.sendHeader(); err != nil {
 		return err
 	}
-	b, err := sp.rsp.message(conn, &ref, msg, c.scope, Internal)
+	b, err := sp.rsp.message(c.deltas, conn, &ref, msg, c.scope, Internal)
 	if err != nil {
 		return err
 	}

@@ -121,6 +121,9 @@
 //	[2n+1, ID, description]  definition n, inline: at most 16 KiB, and ID the first 16 bytes of its SHA-256
 //	[codec, reference]       one of these, for a body that is compressed (package wire/compress)
 //
+// Codec 64, in message frames only, is a frame of package dedup: the difference from the message before it in the same
+// direction of the stream, where neither has more than 16 KiB.
+//
 // A sender repeats a definition inline until the receiver has answered with a schema frame, so that no stream ever waits
 // for another. A receiver keeps up to 1024 definitions of 1 MiB together; one that it refuses is sent as self-describing
 // CBOR from then on. The number is for one connection and direction, the ID is for good.

@@ -23,8 +23,8 @@ type Path struct {
 	CPUPerByte     float64 // nanoseconds that both ends spend to send and receive a byte; 0 or less: DefaultCPUPerByte
 }
 
-// cost returns nanoseconds per encoded byte.
-func (p Path) cost() float64 {
+// Cost returns what a byte that is sent costs, in nanoseconds.
+func (p Path) Cost() float64 {
 	cost := p.CPUPerByte
 	if !(cost > 0) {
 		cost = DefaultCPUPerByte
@@ -116,7 +116,7 @@ func (c *Chooser) Choose(n int, p Path) Codec {
 
 // best returns the codec with the least cost.
 func (c *Chooser) best(p Path) Codec {
-	perByte := p.cost()
+	perByte := p.Cost()
 	best, least := None, perByte
 	for i := range c.figures {
 		size, nanos, ok := c.figures[i].load()
