@@ -117,14 +117,17 @@ func (c *objectChunks) Close() {
 	c.done()
 }
 
-// fetching counts a fetch until the result is called. Fetches that run beside each other get connections of their own, as
+// fetchesPerConn is how many fetches share a connection before another one is opened.
+const fetchesPerConn = 2
+
+// fetching counts a fetch until the result is called. The more run beside each other, the more connections there are, as
 // far as those are allowed: package largeobj adds one to others only as long as that raises the goodput.
 func (o *objectPeer) fetching() (done func()) {
 	c := o.fetch.p.client
 	if c == nil { // on a server, which cannot open connections
 		return func() {}
 	}
-	if int(c.fetches.Add(1)) > len(c.conns.Conns(pool.Bulk)) {
+	if int(c.fetches.Add(1)) > fetchesPerConn*len(c.conns.Conns(pool.Bulk)) {
 		c.conns.Grow(pool.Bulk)
 	}
 	return func() { c.fetches.Add(-1) }

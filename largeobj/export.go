@@ -44,8 +44,8 @@ func (s *Session) undo(r sentRef) {
 	}
 }
 
-// maxMapWait bounds the wait for the peer to map a segment that it has not seen.
-const maxMapWait = 500 * time.Millisecond
+// maxMapWait bounds the wait for the peer to map a segment that it has not seen, which takes it less than a millisecond.
+const maxMapWait = 200 * time.Millisecond
 
 // lease lends the memory of the content to the peer.
 func (s *Session) lease(c *content) (shm.Handle, bool) {

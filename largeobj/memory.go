@@ -1,6 +1,7 @@
 package largeobj
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,9 @@ import (
 
 // A payload handle is the length of the headers, 4 bytes little-endian, and a handle of shared memory.
 const payloadHandleBytes = 4 + shm.HandleBytes
+
+// worthMapping is the payload size from which sending packets takes longer than waiting for the peer to map new memory.
+const worthMapping = 64 << 10
 
 // NewBuffer implements [streams.Memory].
 func (s *Session) NewBuffer(n int) *wire.Buffer {
@@ -41,6 +45,13 @@ func (s *Session) Put(dst []byte, payload *wire.Buffer) ([]byte, bool) {
 		copy(b.Bytes(), p)
 	}
 	h, ok := l.TryLease(b, 0, len(p))
+	if !ok && len(p) >= worthMapping {
+		ctx, cancel := context.WithTimeout(context.Background(), maxMapWait)
+		defer cancel()
+		var err error
+		h, err = l.Lease(ctx, b, 0, len(p))
+		ok = err == nil
+	}
 	if !ok {
 		return dst, false
 	}

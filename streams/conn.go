@@ -187,12 +187,13 @@ func (c *Conn) MethodNum(name string) uint64 {
 	return 0
 }
 
-// PeerMaxMessageBytes returns the largest message body the peer accepts; before its hello, the default.
+// PeerMaxMessageBytes returns the largest message body the peer accepts; before its hello, which may allow more than the
+// default, what no peer exceeds: it will refuse what is too large.
 func (c *Conn) PeerMaxMessageBytes() int {
 	if p := c.peer.Load(); p != nil {
 		return int(min(p.MaxMessageBytes, maxMessageLimit))
 	}
-	return DefaultMaxMessageBytes
+	return maxMessageLimit
 }
 
 // SchemaRef returns how a message written in s is labelled for the peer: by number once the peer has it, with

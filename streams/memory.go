@@ -5,7 +5,7 @@ import (
 )
 
 // A Memory is memory that both sides of a connection can read, because they run on one host; package largeobj provides it.
-// Its methods are safe for concurrent use and do not block.
+// Its methods are safe for concurrent use and do not block, except that Put may wait until the peer has mapped new memory.
 type Memory interface {
 	// NewBuffer returns an empty buffer with room for n bytes that Put need not copy, nil when there is no room now.
 	NewBuffer(n int) *wire.Buffer

@@ -39,10 +39,15 @@ func quicConfig(cfg *Config) *quic.Config {
 	if cfg.Role == wire.RoleBulk {
 		// Credit bounds what is in flight, so a single stream may have all of it. An acceptor does not know the role
 		// when it sets its windows: what it receives on one stream is bounded by streamWindow.
+		conf.InitialStreamReceiveWindow = bulkStreamWindow
 		conf.MaxStreamReceiveWindow = maxBulkWindow
 	}
 	return conf
 }
+
+// bulkStreamWindow is the first window of a stream on a bulk connection, towards its dialer. It must not be what bounds a
+// stream that has just begun.
+const bulkStreamWindow = 2 << 20
 
 // tlsConfig returns a copy of the configuration with what this protocol needs.
 func tlsConfig(c *tls.Config) (*tls.Config, error) {

@@ -45,8 +45,8 @@ const (
 	stateHold
 )
 
-func newAdapter(limit int, now time.Time) *adapter {
-	return &adapter{max: limit, streams: 1, holdFor: holdFirst, since: now}
+func newAdapter(first, limit int, now time.Time) *adapter {
+	return &adapter{max: limit, streams: first, holdFor: holdFirst, since: now}
 }
 
 // tick is called now and then with the bytes and losses so far. It reports whether an interval has ended.

@@ -28,9 +28,9 @@ type Chunks interface {
 
 // Options of [Receive]. Everything has a default for zero.
 type Options struct {
-	// MaxStreams bounds the requests at the same time, 1 to 64. Default 8. There is one at first, and more while that
-	// raises the goodput.
-	MaxStreams int
+	// MaxStreams bounds the requests at the same time, 1 to 64. Default 8. There are FirstStreams at first, 1 to MaxStreams and
+	// 1 by default, and more while that raises the goodput.
+	MaxStreams, FirstStreams int
 	// MaxBytes bounds the object. Default and largest value 64 TiB ([MaxSize]).
 	MaxBytes int64
 	// Progress is called by the goroutine that called Receive, at most 10 times a second and once at the end, also of
@@ -63,6 +63,7 @@ type Progress struct {
 
 func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxStreams, 8)
+	setDefault(&o.FirstStreams, 1)
 	setDefault(&o.MaxBytes, MaxSize)
 	setDefault(&o.Retry.Attempts, 5)
 	setDefault(&o.Retry.Wait, 200*time.Millisecond)
@@ -70,6 +71,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.MaxStreams < 1 || o.MaxStreams > 64:
 		return o, fmt.Errorf("transfer: Options.MaxStreams is %d, want 1 to 64, or 0 for 8", o.MaxStreams)
+	case o.FirstStreams < 1 || o.FirstStreams > o.MaxStreams:
+		return o, fmt.Errorf("transfer: Options.FirstStreams is %d, want 1 to %d (MaxStreams), or 0 for 1", o.FirstStreams, o.MaxStreams)
 	case o.MaxBytes < 0 || o.MaxBytes > MaxSize:
 		return o, fmt.Errorf("transfer: Options.MaxBytes is %d, want 1 to %d, or 0 for that", o.MaxBytes, int64(MaxSize))
 	case o.Retry.Attempts < 0 || o.Retry.Wait < 0 || o.Retry.MaxWait < o.Retry.Wait:
@@ -173,11 +176,11 @@ func (r *receiver) run(ctx context.Context) error {
 	var (
 		ended  = make(chan error) // one for each stream; received below until none runs
 		ticker = time.NewTicker(tick)
-		adapt  = newAdapter(r.o.MaxStreams, time.Now())
+		adapt  = newAdapter(r.o.FirstStreams, r.o.MaxStreams, time.Now())
 		first  error // the first error of a stream
 	)
 	defer ticker.Stop()
-	r.mu.target = 1
+	r.mu.target = adapt.streams
 	for running := 0; ; {
 		for first == nil && r.wantsStream(running) {
 			running++
