@@ -11,7 +11,10 @@ type Budget struct {
 	total, object int64
 	mu            struct {
 		sync.Mutex
-		used int64
+		used      int64
+		free      []recycled // the oldest first
+		freeBytes int64
+		timer     bool // age will run
 	}
 }
 
@@ -44,6 +47,7 @@ func (b *Budget) take(n, held int64) bool {
 	if n > b.total-b.mu.used {
 		return false
 	}
+	b.makeRoomLocked(n)
 	b.mu.used += n
 	return true
 }

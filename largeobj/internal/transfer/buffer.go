@@ -124,7 +124,7 @@ func (b *Buffer) Close() error {
 	err := unmapFile(b.mapped)
 	mem := b.store.mem
 	err = errors.Join(err, b.store.close())
-	putMemory(mem)
+	b.store.budget.recycle(mem)
 	*b = Buffer{store: newStore(b.store.budget, b.store.dir)}
 	return err
 }

@@ -67,7 +67,7 @@ func (s *store) moveMemory(n, used int64) bool {
 	if n > s.budget.object || !s.budget.take(n, 0) { // the old memory is held until it is copied
 		return false
 	}
-	mem := takeMemory(n)
+	mem := s.budget.memory(n)
 	copy(mem, s.mem[:min(used, held)])
 	s.mem = mem
 	s.budget.give(held)
