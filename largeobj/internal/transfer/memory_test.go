@@ -36,8 +36,10 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 			t.Errorf("%d bytes wait", n)
 		}
 		time.Sleep(2 * recycleTime)
-		synctest.Wait()
-		if n := b.mu.freeBytes; n != 0 || b.mu.timer || len(b.mu.free) != 0 {
+		b.mu.Lock()
+		n, timer := b.mu.freeBytes, b.mu.timer
+		b.mu.Unlock()
+		if n != 0 || timer {
 			t.Errorf("%d bytes wait for nobody", n)
 		}
 		if n := b.Used(); n != 0 {
