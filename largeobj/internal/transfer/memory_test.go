@@ -32,14 +32,16 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 		give(second)
 		give(other)
 		give(take(1 << 20)) // needs the room of the others
-		if n := b.mu.freeBytes; n > 1<<20 {
+		waiting := func() (bytes int64, timer bool) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.mu.freeBytes, b.mu.timer
+		}
+		if n, _ := waiting(); n > 1<<20 {
 			t.Errorf("%d bytes wait", n)
 		}
 		time.Sleep(2 * recycleTime)
-		b.mu.Lock()
-		n, timer := b.mu.freeBytes, b.mu.timer
-		b.mu.Unlock()
-		if n != 0 || timer {
+		if n, timer := waiting(); n != 0 || timer {
 			t.Errorf("%d bytes wait for nobody", n)
 		}
 		if n := b.Used(); n != 0 {
