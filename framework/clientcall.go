@@ -152,6 +152,9 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 		b.B = wire.AppendRequest(b.B, &h)
 		return b, nil
 	}
+	if sp.req.enterBackground(c.info.Class, sp.req.size.expected()) {
+		defer leaveBackground()
+	}
 	body, err := sp.req.packed(conn, &h.Schema, msg, c.scope, InvalidArgument)
 	if err != nil {
 		return nil, err
@@ -288,6 +291,9 @@ func (c *clientCall) decode(ref *wire.SchemaRef, b *wire.Buffer, n int, msg any)
 		return convert(c.ctx, err)
 	}
 	body, shared := b.Message(n)
+	if c.info.spec.rsp.enterBackground(c.info.Class, len(body)) {
+		defer leaveBackground()
+	}
 	return c.info.spec.rsp.decode(writer, ref.Codec, &c.deltas, body, shared, msg, c.scope, c.via.limit())
 }
 

@@ -253,6 +253,9 @@ func (c *serverCall) Recv(msg any) error {
 		arg := c.arg
 		c.arg = nil
 		defer c.in.Payload.ReleaseBody()
+		if c.m.sp.req.enterBackground(c.in.Class, len(arg)) {
+			defer leaveBackground()
+		}
 		return c.m.sp.req.decode(c.writer, c.packing, nil, arg, c.shared, msg, c.scope, c.d.maxMessage)
 	}
 	b, err := c.in.Recv()
@@ -281,6 +284,9 @@ func (c *serverCall) Send(msg any) error {
 	if c.info.Kind == KindUnary || c.info.Kind == KindClientStream {
 		if c.out != nil {
 			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
+		}
+		if sp.rsp.enterBackground(c.in.Class, sp.rsp.size.expected()) {
+			defer leaveBackground()
 		}
 		body, err := sp.rsp.packed(conn, &ref, msg, c.scope, Internal)
 		if err != nil {

@@ -147,7 +147,7 @@ func (d *decoder) value(o *op, f unsafe.Pointer) {
 func (d *decoder) bytes(f unsafe.Pointer) {
 	p := (*[]byte)(f)
 	if raw := d.raw(item.Bytes); len(raw) > 0 {
-		*p = append((*p)[:0], raw...)
+		*p = item.AppendPieces((*p)[:0], raw)
 	} else {
 		*p = nil
 	}

@@ -3,6 +3,7 @@ package item
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // Major types (RFC 8949, section 3.1).
@@ -73,7 +74,25 @@ func AppendText[T []byte | string](b []byte, s T) []byte {
 
 // AppendBytes appends a byte string.
 func AppendBytes[T []byte | string](b []byte, s T) []byte {
-	return append(AppendHead(b, Bytes, uint64(len(s))), s...)
+	return AppendPieces(AppendHead(b, Bytes, uint64(len(s))), s)
+}
+
+// pieceBytes is how much is copied at a time.
+const pieceBytes = 128 << 10
+
+// AppendPieces appends s in pieces, between which the garbage collector can stop this goroutine: all others that are stopped
+// wait for it. A copy of 1 MiB takes 0.1 to 0.3 ms.
+func AppendPieces[T []byte | string](b []byte, s T) []byte {
+	if len(s) <= pieceBytes {
+		return append(b, s...)
+	}
+	b = slices.Grow(b, len(s))
+	for len(s) > 0 {
+		n := min(len(s), pieceBytes)
+		b = append(b, s[:n]...)
+		s = s[n:]
+	}
+	return b
 }
 
 // Head is the beginning of an item.
