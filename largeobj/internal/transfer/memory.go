@@ -10,6 +10,8 @@ import (
 const (
 	// recycledBytes is the least that is worth it.
 	recycledBytes = 64 << 10
+	// recycledShare is the part of the budget that may wait to be used again: one in so many.
+	recycledShare = 4
 	// recycleTime is how long memory waits to be used again, and half of that at least.
 	recycleTime = 10 * time.Second
 )
@@ -53,7 +55,10 @@ func (b *Budget) recycle(mem []byte) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mu.used+b.mu.freeBytes+size > b.total {
+	for len(b.mu.free) > 0 && b.mu.freeBytes+size > b.total/recycledShare {
+		b.dropOldestLocked()
+	}
+	if b.mu.freeBytes+size > b.total/recycledShare || b.mu.used+b.mu.freeBytes+size > b.total {
 		return
 	}
 	b.mu.free = append(b.mu.free, recycled{mem: mem})
@@ -87,8 +92,12 @@ func (b *Budget) age() {
 // makeRoomLocked drops recycled memory until n more bytes can be used.
 func (b *Budget) makeRoomLocked(n int64) {
 	for len(b.mu.free) > 0 && b.mu.used+b.mu.freeBytes+n > b.total {
-		b.mu.freeBytes -= int64(cap(b.mu.free[0].mem))
-		b.mu.free[0] = recycled{}
-		b.mu.free = b.mu.free[1:]
+		b.dropOldestLocked()
 	}
+}
+
+func (b *Budget) dropOldestLocked() {
+	b.mu.freeBytes -= int64(cap(b.mu.free[0].mem))
+	b.mu.free[0] = recycled{}
+	b.mu.free = b.mu.free[1:]
 }

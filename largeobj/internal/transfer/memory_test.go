@@ -8,7 +8,7 @@ import (
 
 func TestMemoryIsUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := budget(t, 1<<20, 1<<20)
+		b := budget(t, 4<<20, 2<<20)
 		take := func(n int64) []byte {
 			if !b.take(n, 0) {
 				t.Fatalf("%d bytes do not fit", n)
@@ -31,7 +31,7 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 		}
 		give(second)
 		give(other)
-		give(take(1 << 20)) // needs the room of the others
+		give(take(1 << 20)) // takes the place of the others
 		waiting := func() (bytes int64, timer bool) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
