@@ -53,7 +53,13 @@ func (c *credits) sender(s sendStream, class wire.Class) *creditGate {
 	c.mu.Lock()
 	c.mu.gates[s.id()] = g
 	c.mu.Unlock()
-	s.onSendDone(g.close) // ends with the stream
+	// Not earlier: what is queued when a call has ended needs credit as well.
+	s.onSendDone(func(err error) {
+		g.close(err)
+		c.mu.Lock()
+		delete(c.mu.gates, s.id())
+		c.mu.Unlock()
+	})
 	return g
 }
 
@@ -69,10 +75,9 @@ func (c *credits) receiver(stream uint64, class wire.Class) *creditMeter {
 	return m
 }
 
-// forget drops a stream that has ended.
+// forget drops a stream from which nothing more is read.
 func (c *credits) forget(stream uint64) {
 	c.mu.Lock()
-	delete(c.mu.gates, stream)
 	delete(c.mu.meters, stream)
 	c.mu.Unlock()
 }

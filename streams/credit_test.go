@@ -62,7 +62,11 @@ func TestSenderKeepsToItsCredit(t *testing.T) {
 				t.Errorf("the blocked sender got %v, want the cause of the context", err)
 			}
 			call.Close(wire.Cancel{})
-			if n := len(client.credits.mu.gates) + len(client.credits.mu.meters); n != 0 {
+			synctest.Wait()
+			client.credits.mu.Lock()
+			n := len(client.credits.mu.gates) + len(client.credits.mu.meters)
+			client.credits.mu.Unlock()
+			if n != 0 {
 				t.Errorf("credit of %d streams is kept after their end", n)
 			}
 		})
@@ -201,5 +205,54 @@ func TestUnreadBulkStallsNoOther(t *testing.T) {
 				t.Errorf("Send returned %v", err)
 			}
 		}
+	})
+}
+
+// TestResponseWaitsForCredit: a call that has used up its credit ends all the same, when there is more.
+func TestResponseWaitsForCredit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, server := startPipeEnd(t, Config{Serve: func(in *Incoming) {
+			handlers.Go(func() {
+				in.Payload.Release()
+				head := len(wire.AppendFrameHead(nil, wire.FrameHead{Type: wire.FrameMessage, Len: wire.InitialCreditBytes / 2}))
+				for range 2 { // to the last byte of the credit
+					if err := in.Send(t.Context(), wire.FrameMessage, make([]byte, wire.InitialCreditBytes/2-head)); err != nil {
+						t.Error(err)
+					}
+				}
+				in.Refuse(wire.Aborted, "that was all")
+			})
+		}}, false)
+		defer server.Close()
+		control := openRawControl(t, p.ends[0])
+		s := openRaw(t, p.ends[0], []byte{prefaceCall | byte(wire.ClassBulk)},
+			frameOf(wire.FrameHead{Type: wire.FrameRequest, Kind: wire.ServerStream, End: true}, wire.AppendRequest(nil, &wire.Request{Name: []byte("m")})...))
+		received := 0
+		ended := make(chan error, 1)
+		go func() {
+			b := make([]byte, 1<<20)
+			for {
+				n, err := s.Read(b)
+				if received += n; err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		if received != wire.InitialCreditBytes {
+			t.Fatalf("%d bytes were sent on a credit of %d", received, wire.InitialCreditBytes)
+		}
+		writeRaw(t, control, creditFrame(s, wire.InitialCreditBytes+1000))
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if err != io.EOF || received <= wire.InitialCreditBytes {
+				t.Errorf("%d bytes, then %v", received, err)
+			}
+		default:
+			t.Errorf("the response did not follow: %d bytes", received)
+		}
+		handlers.Wait()
 	})
 }

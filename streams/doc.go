@@ -86,4 +86,5 @@
 //	keep-alives do not notice a dead peer in time           TestSilentPeerIsNoticed
 //	a read deadline looks like the end of the connection    TestStalledRequestEnds
 //	strict priority starves what is below                   TestBulkYields
+//	what is queued at the end of a call needs credit too    TestResponseWaitsForCredit
 package streams

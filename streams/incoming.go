@@ -207,7 +207,6 @@ func (c *Conn) respondOnStream(in *Incoming, h wire.FrameHead, payload []byte) {
 	w.mu.queue = append(w.mu.queue, prefaceResponse|byte(in.Class))
 	_ = w.send(c.ctx, h, payload) // fails only when the caller has gone
 	w.finish()
-	c.credits.forget(s.id())
 }
 
 // Refuse ends a call that nothing was done for.
