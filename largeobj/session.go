@@ -79,6 +79,11 @@ func (s *Session) Sharing() bool { return s.link.Load() != nil }
 func (s *Session) adopt(l *shm.Link) {
 	s.link.Store(l) // there is one offer for a connection, and it can be used once
 	s.store.stats.links.Add(1)
+	if s.conn.Err() != nil && s.link.CompareAndSwap(l, nil) { // Run may have ended before it saw the link
+		l.Close()
+		s.store.stats.links.Add(-1)
+		return
+	}
 	s.store.cfg.Logger.Debug("sharing memory with the peer", zap.Stringer("peer", s.conn.RemoteAddr()))
 	// A link that ends takes nothing with it but speed: what it carries is copied or held by leases.
 }
