@@ -114,7 +114,8 @@ func client(out io.Writer, largest int64) (err error) {
 
 // handOver hands arrays of growing size over one connection.
 func handOver(out io.Writer, way string, conf largeobj.Config, address string, clientTLS *tls.Config, largest int64) error {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	store, err := largeobj.New(conf)
 	if err != nil {
 		return err
