@@ -166,15 +166,7 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 		b = sp.req.buffer()
 	}
 	b.B = wire.AppendRequest(b.B, &h)
-	if body != nil {
-		b.AppendBody(body)
-		return b, nil
-	}
-	if err := sp.req.append(b, conn, &h.Schema, msg, c.scope, InvalidArgument); err != nil {
-		b.Release()
-		return nil, err
-	}
-	return b, nil
+	return sp.req.behind(b, body, conn, &h.Schema, msg, c.scope, InvalidArgument)
 }
 
 func (c *clientCall) Send(msg any) error {

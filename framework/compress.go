@@ -58,6 +58,20 @@ func (m *messageSpec) packed(conn *streams.Conn, ref *wire.SchemaRef, msg any, s
 	return m.compressed(c, ref, plain), nil
 }
 
+// behind puts a message behind the header in b: body, if packed has returned one, else msg. The other arguments and errors are
+// those of append; it takes ownership of b and body.
+func (m *messageSpec) behind(b, body *wire.Buffer, conn *streams.Conn, ref *wire.SchemaRef, msg any, scope *largeobj.Scope, fault Code) (*wire.Buffer, error) {
+	if body != nil {
+		b.AppendBody(body)
+		return b, nil
+	}
+	if err := m.append(b, conn, ref, msg, scope, fault); err != nil {
+		b.Release()
+		return nil, err
+	}
+	return b, nil
+}
+
 // choose returns the codec to try on the next message.
 func (m *messageSpec) choose(conn *streams.Conn) compress.Codec {
 	expected := m.size.expected()

@@ -80,15 +80,7 @@ func (m *messageSpec) message(d *deltas, conn *streams.Conn, ref *wire.SchemaRef
 	}
 	b := m.buffer()
 	b.B = wire.AppendSchemaRef(b.B, ref)
-	if body != nil {
-		b.AppendBody(body)
-		return b, nil
-	}
-	if err := m.append(b, conn, ref, msg, scope, fault); err != nil {
-		b.Release()
-		return nil, err
-	}
-	return b, nil
+	return m.behind(b, body, conn, ref, msg, scope, fault)
 }
 
 // difference returns the body of a message as a frame of package dedup, or otherwise if that is no use now.

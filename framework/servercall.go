@@ -294,17 +294,8 @@ func (c *serverCall) Send(msg any) error {
 		}
 		b := sp.rsp.payload(conn)
 		b.B = wire.AppendResponse(b.B, &wire.Response{Schema: ref})
-		if body != nil {
-			b.AppendBody(body)
-			c.out = b
-			return nil
-		}
-		if err := sp.rsp.append(b, conn, &ref, msg, c.scope, Internal); err != nil {
-			b.Release()
-			return err
-		}
-		c.out = b
-		return nil
+		c.out, err = sp.rsp.behind(b, body, conn, &ref, msg, c.scope, Internal)
+		return err
 	}
 	if err := c.sendHeader(); err != nil {
 		return err

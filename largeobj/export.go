@@ -57,12 +57,17 @@ func (s *Session) lease(c *content) (shm.Handle, bool) {
 	if b == nil {
 		return shm.Handle{}, false
 	}
-	if h, ok := l.TryLease(b, 0, len(b.Bytes())); ok {
-		return h, true
+	return lend(l, b, len(b.Bytes()), true)
+}
+
+// lend grants a lease on the first n bytes of a block. wait says that it is worth waiting for the peer to map the memory.
+func lend(l *shm.Link, b *shm.Block, n int, wait bool) (shm.Handle, bool) {
+	if h, ok := l.TryLease(b, 0, n); ok || !wait {
+		return h, ok
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxMapWait)
 	defer cancel()
-	h, err := l.Lease(ctx, b, 0, len(b.Bytes()))
+	h, err := l.Lease(ctx, b, 0, n)
 	return h, err == nil
 }
 

@@ -1,7 +1,6 @@
 package largeobj
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,14 +43,7 @@ func (s *Session) Put(dst []byte, payload *wire.Buffer) ([]byte, bool) {
 		defer b.Release() // the lease holds it
 		copy(b.Bytes(), p)
 	}
-	h, ok := l.TryLease(b, 0, len(p))
-	if !ok && len(p) >= worthMapping {
-		ctx, cancel := context.WithTimeout(context.Background(), maxMapWait)
-		defer cancel()
-		var err error
-		h, err = l.Lease(ctx, b, 0, len(p))
-		ok = err == nil
-	}
+	h, ok := lend(l, b, len(p), len(p) >= worthMapping)
 	if !ok {
 		return dst, false
 	}
