@@ -193,8 +193,13 @@ func TestLeasesAreBounded(t *testing.T) {
 	}
 	defer made.Release()
 	var got []Ref
-	for range 3 {
-		r, _ := send(t, made, near, far, false)
+	for range 3 { // different ones: the second reference to one that is there is given back at once
+		other, err := near.store.FromBytes(t.Context(), []byte("other"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Release()
+		r, _ := send(t, other, near, far, false)
 		got = append(got, r)
 	}
 	scope := near.NewScope(false, false)
