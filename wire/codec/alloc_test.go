@@ -25,6 +25,13 @@ func TestAllocationBudgets(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { _, _ = c.Append(buf, test.v) }); n > test.encode {
 			t.Errorf("%s: encoding allocates %v times, budget %v", test.name, n, test.encode)
 		}
+		spans := make([]Span, 0, 64)
+		if n := testing.AllocsPerRun(100, func() {
+			spans = spans[:0]
+			_, _ = c.AppendWith(buf, test.v, AppendOptions{Spans: &spans})
+		}); n > test.encode {
+			t.Errorf("%s: encoding with spans allocates %v times, budget %v", test.name, n, test.encode)
+		}
 		n := testing.AllocsPerRun(100, func() { _ = c.Decode(msg, newOf(test.v), Limits{}) })
 		if n > test.decode+1 {
 			t.Errorf("%s: decoding allocates %v times, budget %v", test.name, n, test.decode+1)

@@ -97,6 +97,12 @@ func benchCodec[T any](b *testing.B, v *T) {
 	}
 	buf := make([]byte, 0, 2*len(msg))
 	run("encode", len(msg), func() error { _, err := c.Append(buf, v); return err })
+	spans := make([]Span, 0, 64)
+	run("encode-spans", len(msg), func() error {
+		spans = spans[:0]
+		_, err := c.AppendWith(buf, v, AppendOptions{Spans: &spans})
+		return err
+	})
 	run("decode", len(msg), func() error { return c.Decode(msg, new(T), Limits{}) })
 	reused := new(T)
 	run("decode-reused", len(msg), func() error { return c.Decode(msg, reused, Limits{}) })

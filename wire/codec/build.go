@@ -190,6 +190,12 @@ func (o options) flags() (f uint8) {
 	if o.plain {
 		f |= flagPlain
 	}
+	if o.secret {
+		f |= flagSecret
+	}
+	if o.noDedup {
+		f |= flagNoDedup
+	}
 	return f
 }
 

@@ -27,6 +27,7 @@ type Codec struct {
 	linked   bool   // whether anything is encoded with a link
 	inPlace  bool   // see InPlace
 	secret   bool   // see Secret
+	noDedup  bool   // see NoDedup
 	info     map[*schema.Struct]*structInfo
 
 	// Of the generic form:
@@ -83,7 +84,7 @@ func compile(t reflect.Type) (*Codec, error) {
 	}
 	nilT := reflect.Zero(reflect.PointerTo(t)).Interface()
 	c := &Codec{typ: t, ptr: reflect.PointerTo(t), ptrWord: (*emptyInterface)(unsafe.Pointer(&nilT)).typ, why: d.notPlain, info: d.bySchema}
-	c.elementBytes, c.linked, c.secret = d.largest, d.linked, d.secret
+	c.elementBytes, c.linked, c.secret, c.noDedup = d.largest, d.linked, d.secret, d.noDedup
 	if d.rewrites {
 		c.shape = d.shape(t)
 	}
@@ -105,7 +106,9 @@ func compile(t reflect.Type) (*Codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.own = c.reader(c.desc, res)
+	var plans map[planKey]*plan
+	c.own, plans = c.reader(c.desc, res)
+	markPlans(&c.own.root, plans)
 	c.inPlace = c.own.root.inPlace(map[*plan]bool{})
 	return c, nil
 }
@@ -144,6 +147,9 @@ func (c *Codec) Linked() bool { return c.linked }
 // an attacker who can choose one part of a message, and sees its size, learns of another (CRIME, BREACH).
 func (c *Codec) Secret() bool { return c.secret }
 
+// NoDedup reports whether a T has a field with the tag nodedup: one that is not worth remembering, or must not be.
+func (c *Codec) NoDedup() bool { return c.noDedup }
+
 // AppendLinked is [Codec.Append] for a T with values of types that have the methods
 //
 //	AppendLinked(dst []byte, link any) ([]byte, error)
@@ -152,18 +158,38 @@ func (c *Codec) Secret() bool { return c.secret }
 // the second one on a pointer: what they are on the wire, bytes, depends on the connection that the message travels on, which
 // link stands for. [Limits].Link has the receiver's. They are in the positional form only.
 func (c *Codec) AppendLinked(dst []byte, v, link any) ([]byte, error) {
+	return c.AppendWith(dst, v, AppendOptions{Link: link})
+}
+
+// AppendOptions is what [Codec.AppendWith] has to know besides the value. The zero value is that of [Codec.Append].
+type AppendOptions struct {
+	// Link is what values are encoded with whose bytes depend on the connection; see [Codec.AppendLinked].
+	Link any
+	// Spans, unless it is nil, gets the spans of the message appended: see [Span].
+	Spans *[]Span
+}
+
+// AppendWith is [Codec.Append] with options. It borrows all of them until it returns. After an error *o.Spans is as it was.
+func (c *Codec) AppendWith(dst []byte, v any, o AppendOptions) ([]byte, error) {
 	p := c.pointer(v)
 	if p == nil {
 		return dst, c.wrongType(v)
 	}
 	if c.own == nil {
-		return c.AppendGeneric(dst, v)
+		b, err := c.AppendGeneric(dst, v)
+		if err == nil && o.Spans != nil {
+			*o.Spans = append(*o.Spans, Span{len(b) - len(dst), c.secret, c.noDedup})
+		}
+		return b, err
 	}
-	e := encoder{link: link}
+	e := encoder{link: o.Link}
 	var b []byte
-	if root := &c.own.root; root.kind == kStruct {
+	switch root := &c.own.root; {
+	case o.Spans != nil:
+		b = e.withSpans(dst, root, p, o.Spans)
+	case root.kind == kStruct:
 		b = e.structure(dst, root.sub, p)
-	} else {
+	default:
 		b = e.value(dst, root, p)
 	}
 	if e.err != nil {

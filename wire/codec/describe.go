@@ -85,6 +85,7 @@ type describer struct {
 	rewrites bool    // whether fxamacker/cbor alone cannot do the generic form
 	largest  uintptr // bytes in memory of the largest element of a list, a map or behind a pointer
 	secret   bool    // whether a field is tagged so
+	noDedup  bool    // whether a field is tagged so
 	linked   bool    // whether anything is encoded with a link
 	notPlain string  // why the positional form cannot express the type, with the place; "" when it can
 }
@@ -307,6 +308,8 @@ type embedding struct {
 	index    []int
 	outer    []reflect.Type
 	indirect bool
+
+	secret, noDedup bool // of the tag of the embedded struct, which count for its fields
 }
 
 func (d *describer) collect(t reflect.Type, in embedding, all *[]field) error {
@@ -319,10 +322,11 @@ func (d *describer) collect(t reflect.Type, in embedding, all *[]field) error {
 		if opt.skip {
 			continue
 		}
-		d.secret = d.secret || opt.secret
+		opt.secret, opt.noDedup = opt.secret || in.secret, opt.noDedup || in.noDedup
+		d.secret, d.noDedup = d.secret || opt.secret, d.noDedup || opt.noDedup
 		at := append(slices.Clone(in.index), i)
 		if e, pointer := embeddedStruct(f, opt); e != nil {
-			inner := embedding{in.off + f.Offset, at, append(slices.Clone(in.outer), t), in.indirect}
+			inner := embedding{in.off + f.Offset, at, append(slices.Clone(in.outer), t), in.indirect, opt.secret, opt.noDedup}
 			if pointer {
 				d.generic("embedded pointer to a struct")
 				inner.off, inner.indirect = 0, true

@@ -56,7 +56,11 @@
 //	                        omitempty is not allowed beside it
 //	cbor:",copy"            texts below get memory of their own, see Ownership
 //	cbor:",secret"          messages with the field must not be compressed: see [Codec.Secret]
+//	cbor:",nodedup"         the field is never remembered nor sent as a difference: see [Span]
 //	cbor:",plain"           numbers below are never a typed array: shorter when they are small
+//
+// Both hold for what is below the field, and for the fields of an embedded struct; [Codec.AppendWith] says where in a message
+// such fields are.
 //
 // In the generic form a struct with ids has one entry more, the first one, with the empty text as its key: a map from the
 // names of those fields to their ids. Readers that do not know it pass over it. Within any, tags count for their names only.

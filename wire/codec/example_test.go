@@ -198,3 +198,32 @@ func ExampleCodec_Decode_limits() {
 	fmt.Println(errors.As(err, &limit), err)
 	// Output: true codec: []string: 3 exceeds codec.Limits.MaxElements 2
 }
+
+// ExampleCodec_AppendWith: a session whose scene repeats, with a token that nobody may remember.
+func ExampleCodec_AppendWith() {
+	type Update struct {
+		Token string `cbor:",secret"`
+		Scene string
+		Frame uint64 `cbor:",nodedup"`
+	}
+	c, err := codec.Of[Update]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var spans []codec.Span
+	b, err := c.AppendWith(nil, &Update{"t", "plate", 7}, codec.AppendOptions{Spans: &spans})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	at := 0
+	for _, s := range spans {
+		fmt.Printf("% x secret=%v nodedup=%v\n", b[at:s.End], s.Secret, s.NoDedup)
+		at = s.End
+	}
+	// Output:
+	// 83 61 74 secret=true nodedup=false
+	// 65 70 6c 61 74 65 secret=false nodedup=false
+	// 07 secret=false nodedup=true
+}

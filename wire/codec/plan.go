@@ -61,14 +61,17 @@ const (
 )
 
 const (
-	flagCopy  = 1 << iota // texts are not cut from the slab
-	flagPlain             // no typed arrays
+	flagCopy    = 1 << iota // texts are not cut from the slab
+	flagPlain               // no typed arrays
+	flagSecret              // see Span
+	flagNoDedup             // see Span
 )
 
 // op is one step of a plan: a value at an offset.
 type op struct {
 	kind  kind
 	flags uint8
+	marks uint8 // flagSecret and flagNoDedup of the op and all below; of our own plans only
 	off   uintptr
 	sub   *plan   // kStruct, kStructs
 	x     *detail // nil for kinds that need none

@@ -38,18 +38,18 @@ func (c *Codec) Reader(writer *schema.Schema) (*Reader, error) {
 	case res.SameLayout():
 		found.r = c.own
 	default:
-		found.r = c.reader(writer, res)
+		found.r, _ = c.reader(writer, res)
 	}
 	c.readers.Add(id, found)
 	return found.r, found.err
 }
 
-// reader builds the plan for what res has found compatible.
-func (c *Codec) reader(writer *schema.Schema, res *schema.Resolution) *Reader {
+// reader builds the plan for what res has found compatible, and returns the plans of the structs in it, too.
+func (c *Codec) reader(writer *schema.Schema, res *schema.Resolution) (*Reader, map[planKey]*plan) {
 	b := builder{res: res, info: c.info, plans: make(map[planKey]*plan), kept: c.elementBytes}
 	r := &Reader{c: c, root: b.value(writer.Root(), c.desc.Root(), c.typ, 0)}
 	r.slabs = r.root.texts(make(map[*plan]bool)) > 1
-	return r
+	return r, b.plans
 }
 
 // Decode decodes b, a message of the writer, into the T that v points to. Fields the writer does not send get their

@@ -19,6 +19,7 @@ type options struct {
 	copy     bool // cut no text from the slab
 	plain    bool // no typed array
 	secret   bool // the message is not compressed
+	noDedup  bool // the field is not remembered
 }
 
 // parseTag reads the `cbor` tag of f, or the name in its `json` tag when there is none. Options it does not know are
@@ -56,6 +57,8 @@ func parseTag(f reflect.StructField) (options, error) {
 			o.plain = true
 		case "secret":
 			o.secret = true
+		case "nodedup":
+			o.noDedup = true
 		case "omitempty", "omitzero":
 			omit = true
 		case "keyasint", "toarray":
