@@ -1,0 +1,49 @@
+// Package netlab emulates a network link between two network namespaces of Linux.
+//
+// It exists to measure and to test transports over a path with delay, loss and a bottleneck, on a machine that has no
+// netem and to a user who is not root. A [Lab] has two hosts, each with a network namespace of its own, and an emulator
+// between them. The sockets of both hosts are ordinary sockets of the kernel and may be used side by side in one process.
+//
+// # Usage
+//
+//	func main() {
+//		if err := netlab.Enter(); err != nil { // first thing; may run the program again inside namespaces
+//			log.Fatal(err)
+//		}
+//		lab, err := netlab.New(netlab.Config{Link: netlab.Link{Delay: 10 * time.Millisecond, Loss: 0.01}})
+//		...
+//		defer lab.Close()
+//		server, err := lab.Right.ListenPacket(ctx, ":4433") // a *net.UDPConn
+//		client, err := lab.Left.ListenPacket(ctx, "")
+//
+// # How it works
+//
+// Each namespace has a pair of virtual Ethernet devices. The host's addresses are on one of them; the emulator has a packet
+// socket on the other one. (TUN devices would do as well, but /dev/net/tun is often closed to ordinary users, and a TUN
+// device takes one system call per packet.) Offloads of the devices are switched off, so that the kernel cuts the super
+// packets of TCP and of UDP segmentation offload into packets with complete checksums before the emulator gets them.
+//
+// The emulator is a process of its own: the same program, started once more, which [Enter] turns into an emulator. So
+// neither the Go scheduler nor the garbage collector of the measured program delays packets, and the CPU time of the
+// measured program (getrusage of itself) has no part of the emulator in it.
+//
+// A packet passes these stages of its direction, in this order: black hole, MTU, loss, the queue in front of the
+// bottleneck, transmission at the rate, delay, jitter. Loss is drawn before the queue, for each packet that arrives, so that the
+// fate of the n-th packet depends on the seed and n alone, but a lost packet still takes its time at the bottleneck. The
+// bottleneck is computed with virtual finish times from the kernel's time stamps of arrival: it loses no rate when the
+// emulator wakes up late, and a late wake-up before the departure of a packet does not delay it.
+//
+// # Concurrency
+//
+// All functions and methods are safe for concurrent use, but [Enter], which belongs at the start of main or TestMain.
+//
+// # Ownership
+//
+// The caller owns the sockets and processes it opens in a host, and ends them. They stay in their namespace when [Lab.Close]
+// has returned, but reach nobody any more.
+//
+// # Limits
+//
+// IPv4 only. The emulator holds at most [Config.MaxPackets] packets per direction and drops what exceeds them; see
+// [Dropped.Overflow].
+package netlab
