@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +19,8 @@ import (
 
 // ClientConfig configures a [Client]. The zero value of every field but TLS is ready to use.
 type ClientConfig struct {
-	// TLS verifies the server; it is required to dial. The server name is that of the target unless TLS sets one.
+	// TLS verifies the server; it is required to dial. The server name is that of the target unless TLS sets one;
+	// with static:/// and with a Resolver it is that of each endpoint.
 	// [DevTLS] makes one for first steps.
 	TLS *tls.Config
 
@@ -44,6 +43,9 @@ type ClientConfig struct {
 
 	// DialTimeout bounds one attempt to connect. 0 means 10 s.
 	DialTimeout time.Duration
+
+	// Resolver finds the servers; the target is then the name that it knows them by. nil means that the target says it.
+	Resolver pool.Resolver
 
 	// Gates bound how many handlers of unary methods that the client serves run and wait at once, per class.
 	Gates Gates
@@ -78,8 +80,9 @@ type Client struct {
 }
 
 // NewClient returns a client of the target; it never dials, see [Client.Connect]. Targets are
-// "host:port", "dns:///host:port" (every address of the host, resolved again when they fail) and
-// "static:///a:1,b:2" (a fixed list). It fails if the target or the configuration is out of range.
+// "host:port", "static:///a:1,b:2" (a fixed list), "dns:///host:port" (every address of the host), "srv:///example.org" (the
+// SRV records of _mycel._udp.example.org), or the name of a service that ClientConfig.Resolver knows. It fails if the target or the
+// configuration is out of range.
 func NewClient(target string, cfg ClientConfig) (*Client, error) {
 	if cfg.TLS == nil {
 		return nil, errors.New("framework: client: TLS is required (DevTLS makes a pair for first steps)")
@@ -102,33 +105,22 @@ func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) 
 	if err := c.connConfig().Validate(); err != nil {
 		return nil, fmt.Errorf("framework: client: %w", err)
 	}
-	if cfg.TLS != nil && cfg.TLS.ServerName == "" {
+	if cfg.TLS != nil && cfg.TLS.ServerName == "" && cfg.Resolver == nil {
 		c.cfg.TLS = cfg.TLS.Clone()
-		c.cfg.TLS.ServerName = serverName(target)
+		c.cfg.TLS.ServerName = pool.ServerName(target)
 	}
 	c.conns, err = pool.New(target, pool.Config[*streams.Conn]{
 		Dial: func(ctx context.Context, e pool.Endpoint, role pool.Role) (*streams.Conn, error) {
 			return c.dial(ctx, e.Address, role, dial)
 		},
 		MaxMain: cfg.MaxConnections, GrowAt: cfg.GrowAt, DialTimeout: cfg.DialTimeout,
+		Resolver: cfg.Resolver, Logger: c.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("framework: client: %w", err)
 	}
 	c.open = chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, c) }, cfg.Interceptors)
 	return c, nil
-}
-
-// serverName returns the host that a certificate has to be for, "" when each endpoint has its own.
-func serverName(target string) string {
-	if strings.HasPrefix(target, "static:///") {
-		return ""
-	}
-	host, _, err := net.SplitHostPort(strings.TrimPrefix(target, "dns:///"))
-	if err != nil {
-		return ""
-	}
-	return host
 }
 
 func (c *Client) connConfig() streams.Config {

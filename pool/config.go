@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // Conn is what a pool needs to know of a connection. All methods are safe for concurrent use, and none but Close
@@ -59,6 +61,10 @@ type Config[C Conn] struct {
 	// Resolver finds the endpoints. The target is then only a name. Default: by the target, see the package
 	// documentation.
 	Resolver Resolver
+	// ResolveInterval is how often a [Resolver] that does not watch is asked. Default 30 s; negative is refused.
+	ResolveInterval time.Duration
+	// Logger receives changes of the state of endpoints; nil is silent.
+	Logger *zap.Logger
 }
 
 // withDefaults returns the configuration with defaults for zero values, or an error for illegal ones.
@@ -67,6 +73,8 @@ func (c Config[C]) withDefaults() (Config[C], error) {
 		return c, errors.New("pool: Config.Dial is nil")
 	}
 	setDefault(&c.DialTimeout, 10*time.Second)
+	setDefault(&c.ResolveInterval, 30*time.Second)
+	setDefault(&c.Logger, zap.NewNop())
 	setDefault(&c.MaxMain, 4)
 	setDefault(&c.MaxBulk, 4)
 	setDefault(&c.GrowAt, 128)
@@ -76,6 +84,8 @@ func (c Config[C]) withDefaults() (Config[C], error) {
 	switch {
 	case c.DialTimeout < 0:
 		return c, fmt.Errorf("pool: Config.DialTimeout is %v, want a positive duration or 0 for 10s", c.DialTimeout)
+	case c.ResolveInterval < 0:
+		return c, fmt.Errorf("pool: Config.ResolveInterval is %v, want a positive duration or 0 for 30s", c.ResolveInterval)
 	case c.MaxMain < 1 || c.MaxMain > 4:
 		return c, fmt.Errorf("pool: Config.MaxMain is %d, want 1 to 4, or 0 for 4", c.MaxMain)
 	case c.MaxBulk < 1 || c.MaxBulk > 8:

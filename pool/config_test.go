@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,12 +16,16 @@ import (
 func TestTargets(t *testing.T) {
 	cases := []struct {
 		target string
-		want   string // endpoints, "dns" for a resolver, or "error: " and a part of the text
+		want   string // endpoints or what is looked up, or "error: " and a part of the text
 	}{
-		{"greeter:4433", "[{greeter:4433}]"},
-		{"[::1]:4433", "[{[::1]:4433}]"},
-		{"static:///a:1, b:2,a:1", "[{a:1} {b:2}]"},
-		{"dns:///greeter:4433", "dns"},
+		{"greeter:4433", "greeter:4433 "},
+		{"[::1]:4433", "[::1]:4433 "},
+		{"static:///a:1, b:2,a:1", "a:1 b:2 "},
+		{"dns:///greeter:4433", "dns greeter"},
+		{"srv:///example.org", "srv _mycel._udp.example.org"},
+		{"srv:///_rpc._udp.example.org", "srv _rpc._udp.example.org"},
+		{"srv:///example.org:4433", "error: not a domain"},
+		{"srv:///", "error: not a domain"},
 		{"greeter", "error: not host:port"},
 		{":4433", "error: not host:port"},
 		{"greeter:", "error: not host:port"},
@@ -32,16 +37,23 @@ func TestTargets(t *testing.T) {
 		{"", "error: not host:port"},
 	}
 	for _, c := range cases {
-		list, resolver, err := parseTarget(c.target)
+		resolver, err := parseTarget(c.target)
 		if want, bad := strings.CutPrefix(c.want, "error: "); bad {
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%q", c.target)) {
 				t.Errorf("%q: got error %v, want %q and the target in it", c.target, err, want)
 			}
 			continue
 		}
-		got := fmt.Sprint(list)
-		if resolver != nil {
-			got = "dns"
+		got := ""
+		switch r := resolver.(type) {
+		case staticResolver:
+			for _, e := range r {
+				got += e.Address + " "
+			}
+		case *dnsResolver:
+			got = "dns " + r.host
+		case *srvResolver:
+			got = "srv " + r.name
 		}
 		if err != nil || got != c.want {
 			t.Errorf("%q: got %s, %v, want %s", c.target, got, err, c.want)
@@ -59,6 +71,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{Dial: dial, MaxBulk: -1},
 		{Dial: dial, GrowAt: -1},
 		{Dial: dial, DialTimeout: -1},
+		{Dial: dial, ResolveInterval: -1},
 		{Dial: dial, Backoff: Backoff{Base: -1}},
 		{Dial: dial, Backoff: Backoff{Base: 2, Max: 1}},
 		{Dial: dial, Backoff: Backoff{Jitter: 1.5}},
@@ -84,21 +97,31 @@ func TestBackoffStaysInBounds(t *testing.T) {
 	}
 }
 
+// resolve returns the first result of a resolver.
+func resolve(t *testing.T, r Resolver) []Endpoint {
+	t.Helper()
+	for list, err := range r.Watch(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	t.Fatal("no result")
+	return nil
+}
+
 func TestDNSResolver(t *testing.T) {
 	r := &dnsResolver{host: "greeter", port: "4433", lookup: func(_ context.Context, network, host string) ([]netip.Addr, error) {
 		if network != "ip" || host != "greeter" {
 			t.Errorf("looked up %s %s", network, host)
 		}
 		return []netip.Addr{
-			netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:192.0.2.1"), netip.MustParseAddr("2001:db8::1"),
+			netip.MustParseAddr("::ffff:192.0.2.1"), netip.MustParseAddr("2001:db8::1"),
 		}, nil
 	}}
-	list, err := r.Resolve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	list := resolve(t, r)
 	slices.SortFunc(list, func(a, b Endpoint) int { return strings.Compare(a.Address, b.Address) })
-	if want := []Endpoint{{"192.0.2.1:4433"}, {"[2001:db8::1]:4433"}}; !slices.Equal(list, want) {
+	if want := []Endpoint{{Address: "192.0.2.1:4433"}, {Address: "[2001:db8::1]:4433"}}; !slices.Equal(list, want) {
 		t.Errorf("got %v, want %v", list, want)
 	}
 }
@@ -111,19 +134,21 @@ type testResolver struct {
 	calls int
 }
 
-func (r *testResolver) Resolve(ctx context.Context) ([]Endpoint, error) {
-	r.calls++
-	select {
-	case <-time.After(r.delay):
-		return slices.Clone(r.list), r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+func (r *testResolver) Watch(ctx context.Context, _ string) iter.Seq2[[]Endpoint, error] {
+	return once(func() ([]Endpoint, error) {
+		r.calls++
+		select {
+		case <-time.After(r.delay):
+			return slices.Clone(r.list), r.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	})
 }
 
 func TestResolutionIsSharedAndRepeatedAfterFailures(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
-		r := &testResolver{list: []Endpoint{{"a:1"}}, delay: time.Second}
+		r := &testResolver{list: []Endpoint{{Address: "a:1"}}, delay: time.Second}
 		p := open("greeter", Config[*testConn]{Resolver: r})
 		first := get(t, p, Main)
 		get(t, p, Bulk)
@@ -131,17 +156,17 @@ func TestResolutionIsSharedAndRepeatedAfterFailures(t *testing.T) {
 			t.Fatalf("connected to %s after %d resolutions", first.address, r.calls)
 		}
 		// The target moves. A failure soon after a resolution does not cause another one.
-		r.list = []Endpoint{{"b:2"}}
+		r.list = []Endpoint{{Address: "b:2"}}
 		n.setDown("a:1", errRefused)
 		time.Sleep(2 * time.Second)
 		first.fail(errRefused)
 		_, err := p.Get(t.Context(), Main)
 		wantDialError(t, err)
 		if synctest.Wait(); r.calls != 1 {
-			t.Errorf("%d resolutions within %v", r.calls, resolveInterval)
+			t.Errorf("%d resolutions within %v", r.calls, resolveGap)
 		}
-		// Half a minute later it does, and the caller waits for it.
-		time.Sleep(resolveInterval)
+		// A little later it does.
+		time.Sleep(resolveGap)
 		if c := get(t, p, Main); c.address != "b:2" || r.calls != 2 {
 			t.Errorf("connected to %s after %d resolutions", c.address, r.calls)
 		}
@@ -163,10 +188,10 @@ func TestFailedResolutionBacksOff(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		_, err = p.Get(t.Context(), Main)
-		if de := wantDialError(t, err); de.Attempts != 2 || !errors.Is(err, errRefused) {
+		if de := wantDialError(t, err); de.Attempts < 2 || !errors.Is(err, errRefused) {
 			t.Errorf("second attempt: %v", err)
 		}
-		r.err, r.list = nil, []Endpoint{{"a:1"}}
+		r.err, r.list = nil, []Endpoint{{Address: "a:1"}}
 		time.Sleep(time.Second)
 		get(t, p, Main)
 	})

@@ -9,8 +9,6 @@ import (
 const (
 	// tryNextAfter is how long a dial may take before another endpoint is tried beside it.
 	tryNextAfter = 500 * time.Millisecond
-	// resolveInterval is the shortest time between two resolutions of a target.
-	resolveInterval = 30 * time.Second
 	// stableAfter is how long a connection must have lived for its endpoint to count as working.
 	stableAfter = time.Second
 )
@@ -33,7 +31,7 @@ func (p *Pool[C]) ensureLocked(role Role, now time.Time) error {
 			return nil
 		}
 	}
-	if running || p.resolveLocked(now) {
+	if p.resolveLocked(now) || running {
 		return nil
 	}
 	return p.dialErrorLocked(role, now)
@@ -104,11 +102,12 @@ func (p *Pool[C]) maxConns(role Role) int {
 // dialLocked starts the goroutine that dials s and then watches the connection.
 func (p *Pool[C]) dialLocked(s *slot, role Role, now time.Time) {
 	s.attempts[role].start(now)
+	endpoint := s.endpoint // may change
 	p.updateFullLocked(role)
 	// Ends when the dial fails or the connection ends; Close makes both happen and waits.
 	p.goroutines.Go(func() {
 		ctx, cancel := context.WithTimeout(p.life, p.cfg.DialTimeout)
-		conn, err := p.cfg.Dial(ctx, s.endpoint, role)
+		conn, err := p.cfg.Dial(ctx, endpoint, role)
 		cancel()
 		if err != nil {
 			p.failed(s, role, err)
@@ -175,8 +174,8 @@ func (p *Pool[C]) failed(s *slot, role Role, err error) {
 	now := time.Now()
 	s.attempts[role].fail(now, err, p.cfg.Backoff)
 	p.updateFullLocked(role)
-	p.resolveLocked(now) // the target may have moved
 	p.wakeLocked()
+	p.askAgain() // the target may have moved
 }
 
 // dialErrorLocked returns the error of the endpoint that is tried again first, or of the resolution without any.

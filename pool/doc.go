@@ -13,10 +13,13 @@
 //
 //	host:port                 one endpoint; its name is resolved by whoever dials
 //	static:///a:1,b:2         several endpoints, the first preferred, the others for failover and growth
-//	dns:///host:port          the A and AAAA records of host, in random order so that clients spread;
-//	                          looked up at first use and, at most every 30 seconds, after failed dials
+//	dns:///host:port          the A and AAAA records of host, in random order so that clients spread
+//	srv:///example.org        the SRV records of _mycel._udp.example.org, with their priorities and weights; the name of
+//	                          another service can be written out: srv:///_rpc._udp.example.org
 //
-// Anything else can be resolved by a [Resolver] of the user.
+// Names are resolved at first use, every 30 seconds while the pool is used, and soon after dials have failed. What a
+// user's [Resolver] finds works alike; one that watches a store pushes changes instead. Whatever happens to a resolver, the
+// endpoints that were known last stay.
 //
 // # Roles
 //

@@ -7,13 +7,18 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // Pool keeps the connections to one target. The package documentation says how it behaves.
 type Pool[C Conn] struct {
 	target   string
 	cfg      Config[C]
-	resolver Resolver // nil when the endpoints are fixed
+	log      *zap.Logger
+	resolver Resolver      // nil when the endpoints are fixed
+	failure  chan struct{} // capacity 1; sent to when an endpoint fails
+	used     atomic.Bool   // a connection was asked for since this was last looked at
 
 	// life is the context of dials and resolutions, which belong to the pool and not to a caller. It ends with Close.
 	life       context.Context
@@ -24,11 +29,11 @@ type Pool[C Conn] struct {
 
 	mu struct {
 		sync.Mutex
-		closed     bool          // nothing is started any more
-		slots      []*slot       // endpoints to dial, in order of preference
-		resolve    attempt       // of the resolver
-		resolvedAt time.Time     // when the last resolution succeeded; zero before the first
-		changed    chan struct{} // closed and replaced when waiting Gets have to look again
+		closed    bool          // nothing is started any more
+		slots     []*slot       // endpoints to dial, in order of preference
+		resolving bool          // the resolver is followed
+		resolve   attempt       // of the resolver
+		changed   chan struct{} // closed and replaced when waiting Gets have to look again
 	}
 }
 
@@ -53,13 +58,15 @@ func New[C Conn](target string, cfg Config[C]) (*Pool[C], error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool[C]{target: target, cfg: cfg, resolver: cfg.Resolver}
+	p := &Pool[C]{target: target, cfg: cfg, log: cfg.Logger, resolver: cfg.Resolver, failure: make(chan struct{}, 1)}
 	p.mu.changed = make(chan struct{})
 	if p.resolver == nil {
-		var fixed []Endpoint
-		if fixed, p.resolver, err = parseTarget(target); err != nil {
+		if p.resolver, err = parseTarget(target); err != nil {
 			return nil, err
 		}
+	}
+	if fixed, ok := p.resolver.(staticResolver); ok { // known already, and never changes
+		p.resolver = nil
 		p.setEndpointsLocked(fixed)
 	}
 	p.life, p.end = context.WithCancel(context.Background()) // the pool is a root: Close ends it
@@ -75,6 +82,9 @@ func (p *Pool[C]) Target() string { return p.target }
 // Errors: *[DialError] when the target cannot be reached now; [ErrClosed] after Close; the cause of ctx when it ends
 // while Get waits for a handshake, which goes on without it.
 func (p *Pool[C]) Get(ctx context.Context, role Role) (C, error) {
+	if !p.used.Load() {
+		p.used.Store(true)
+	}
 	e, load := p.roles[role].pick()
 	if e == nil {
 		return p.wait(ctx, role)
