@@ -47,6 +47,12 @@ type ClientConfig struct {
 	// Resolver finds the servers; the target is then the name that it knows them by. nil means that the target says it.
 	Resolver pool.Resolver
 
+	// EarlyData lets calls of methods that are declared [Idempotent] travel in the first packets of a connection to a server
+	// that the client has been connected to before: the first response is there after one round trip instead of two. The
+	// server must allow it too ([ServerConfig]). Other calls wait for the handshake. Off by default, because somebody who
+	// records such packets can have the call run once more, and can read it when the session keys of the server leak later.
+	EarlyData bool
+
 	// Gates bound how many handlers of unary methods that the client serves run and wait at once, per class.
 	Gates Gates
 
@@ -70,6 +76,8 @@ type Client struct {
 	cfg   ClientConfig
 	open  ClientFunc // behind the interceptors
 	conns *pool.Pool[*streams.Conn]
+
+	tickets *streams.Tickets // of the servers that the client has been connected to
 
 	fetches atomic.Int64 // of large objects that are running
 
@@ -95,7 +103,7 @@ func NewClient(target string, cfg ClientConfig) (*Client, error) {
 type dialFunc func(ctx context.Context, address string, conf streams.Config) (*streams.Conn, error)
 
 func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
-	c := &Client{cfg: cfg}
+	c := &Client{cfg: cfg, tickets: streams.NewTickets()}
 	c.mu.last = map[string]*streams.Conn{}
 	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Objects, cfg.Compression, cfg.Logger)
 	if err != nil {
@@ -125,6 +133,7 @@ func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) 
 
 func (c *Client) connConfig() streams.Config {
 	conf := c.dispatcher.connConfig(c.cfg.TLS, c.cfg.MaxMessageBytes, c.cfg.Limits, c.cfg.Interceptors)
+	conf.Tickets, conf.EarlyData = c.tickets, c.cfg.EarlyData
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(conn *streams.Conn) any {
 		peer := newOwner(conn).(*Peer)

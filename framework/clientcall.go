@@ -94,7 +94,11 @@ func (c *clientCall) start(msg any) error {
 		if err != nil {
 			return notStarted(c.ctx, err)
 		}
-		call, err := conn.Start(c.ctx, c.info.Class, c.info.Kind, msg != nil, b) // ownership of b passes to the connection
+		start := conn.Start
+		if c.info.Idempotent {
+			start = conn.StartEarly
+		}
+		call, err := start(c.ctx, c.info.Class, c.info.Kind, msg != nil, b) // ownership of b passes to the connection
 		if err == nil {
 			return c.adopt(conn, call)
 		}

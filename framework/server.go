@@ -34,6 +34,14 @@ type ServerConfig struct {
 	// Limits bound what one client can make the server hold.
 	Limits ConnLimits
 
+	// EarlyData serves calls of methods that are declared [Idempotent] when they come in the first packets of a client that
+	// was connected before, so that it has its first response after one round trip instead of two. Calls of other methods
+	// wait until the handshake shows that the client is there. Off by default: who records those packets can send them again,
+	// which runs the handler once more. The server takes each ticket once and only those that it gave itself (not another
+	// server with the same keys, nor an earlier process), so a copy counts only if the original does not arrive before it.
+	// TLS must then not set GetConfigForClient, WrapSession or UnwrapSession.
+	EarlyData bool
+
 	// Gates bound how many handlers of unary methods run and wait at once, per class.
 	Gates Gates
 
@@ -119,6 +127,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 
 func (s *Server) connConfig() streams.Config {
 	conf := s.dispatcher.connConfig(s.cfg.TLS, s.cfg.MaxMessageBytes, s.cfg.Limits, s.cfg.PeerInterceptors)
+	conf.EarlyData = s.cfg.EarlyData
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(c *streams.Conn) any {
 		peer := newOwner(c).(*Peer)
@@ -218,7 +227,9 @@ func (s *Server) adopt(conn *streams.Conn) {
 	go func() {
 		defer s.wg.Done()
 		peer := conn.Owner().(*Peer)
-		if conn.Ready(context.Background()) == nil { // ends with the connection, which has a handshake timeout
+		// Both end with the connection, which has a handshake timeout. Early data may be a copy, which must not get calls of
+		// ours.
+		if conn.Ready(context.Background()) == nil && conn.Confirmed(context.Background()) == nil {
 			in := s.sessions.join(conn)
 			peer.join(in)
 			defer s.sessions.leave(in, conn)

@@ -79,6 +79,14 @@ func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
 		d.turnAway(in, refusal(Unimplemented, "method %s is %v here, the caller takes it for %v", m.sp.info.Method, m.sp.info.Kind, in.Kind))
 		return
 	}
+	if !m.sp.info.Idempotent {
+		// What came before the handshake was complete may be a copy. A client of ours does not send such calls then; for any
+		// other reading stops here, so that what waits is bounded by the windows of its streams and by the handshake timeout.
+		if err := in.Conn().Confirmed(d.base); err != nil {
+			d.turnAway(in, refusal(Unavailable, "the handshake failed"))
+			return
+		}
+	}
 	select {
 	case <-d.draining:
 		d.turnAway(in, refusal(Unavailable, "server is shutting down"))

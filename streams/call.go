@@ -50,6 +50,16 @@ type ownStream struct {
 // Errors: [ErrDraining] when the peer takes no more calls, a *[ConnError] when the connection has ended, the cause
 // of ctx when that ends first. The call did not start when Start fails.
 func (c *Conn) Start(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, payload *wire.Buffer) (*Call, error) {
+	if err := c.Confirmed(ctx); err != nil {
+		payload.Release()
+		return nil, err
+	}
+	return c.StartEarly(ctx, class, kind, end, payload)
+}
+
+// StartEarly is [Conn.Start] for a call that may be repeated: it does not wait until the handshake is complete, so that the
+// request can travel as early data, see [Config.EarlyData].
+func (c *Conn) StartEarly(ctx context.Context, class wire.Class, kind wire.CallKind, end bool, payload *wire.Buffer) (*Call, error) {
 	var shared Memory
 	if kind == wire.Unary {
 		payload, shared = c.share(payload)

@@ -62,6 +62,17 @@ type Config struct {
 	Role    wire.Role
 	Session [16]byte
 
+	// EarlyData lets calls that are started with [Conn.StartEarly] travel in the first flight of a connection to a server
+	// that the client has a ticket of, which saves a round trip; on a listener it accepts such flights. Both ends must set it.
+	// Whoever records a first flight can send it again: a listener takes each ticket once, but what [Conn.Confirmed] has not
+	// confirmed may still be such a copy, at most one of it, sent elsewhere or before the original. What is in it also lacks forward secrecy (RFC 8446,
+	// section 2.3).
+	EarlyData bool
+
+	// Tickets remembers what servers gave for the next connection of a dialer; nil remembers nothing. A
+	// ClientSessionCache of TLS takes precedence.
+	Tickets *Tickets
+
 	// Methods and Schemas are announced in the hello, so that the peer may refer to them by position. Schemas
 	// are the ones this side knows, most used first.
 	Methods []string

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -28,6 +29,9 @@ type Conn struct {
 	session [16]byte
 	owner   any
 	log     *zap.Logger
+	// confirmed is closed when the handshake is complete; nil if it was from the start.
+	confirmed <-chan struct{}
+	begun     time.Time
 
 	// ctx ends when the connection has ended, with a *ConnError as cause.
 	ctx    context.Context
@@ -86,7 +90,10 @@ type peer struct {
 }
 
 func newConn(t transport, cfg *Config, dialer bool) *Conn {
-	c := &Conn{cfg: cfg, t: t, dialer: dialer, session: cfg.Session, log: cfg.Logger}
+	c := &Conn{cfg: cfg, t: t, dialer: dialer, session: cfg.Session, log: cfg.Logger, begun: time.Now()}
+	if e, ok := t.(interface{ confirmed() <-chan struct{} }); ok {
+		c.confirmed = openOrNil(e.confirmed())
+	}
 	if !dialer {
 		rand.Read(c.session[:])
 	}
@@ -171,6 +178,56 @@ func (c *Conn) Ready(ctx context.Context) error {
 	}
 }
 
+// openOrNil returns ch, nil if it has been closed.
+func openOrNil(ch <-chan struct{}) <-chan struct{} {
+	select {
+	case <-ch:
+		return nil
+	default:
+		return ch
+	}
+}
+
+// Confirmed waits until the handshake is complete. Until then a dialed connection has not been answered, and what came on
+// an accepted one may have been recorded and sent by somebody else: act only on what may be repeated. Without
+// [Config.EarlyData] it returns at once.
+//
+// Errors: *[ConnError] when the handshake failed; the cause of ctx.
+func (c *Conn) Confirmed(ctx context.Context) error {
+	if c.confirmed == nil {
+		return nil
+	}
+	select {
+	case <-c.confirmed:
+		select {
+		case <-c.t.done(): // which may have been what closed it
+			return c.t.cause()
+		default:
+			return nil
+		}
+	case <-c.ctx.Done():
+		return c.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// slowHandshake is how long a connection that began with early data may remain unanswered before it is avoided.
+const slowHandshake = 500 * time.Millisecond
+
+// unanswered reports whether the peer of a dialed connection has been silent for so long that it may not be there.
+func (c *Conn) unanswered() bool {
+	if c.confirmed == nil || !c.dialer {
+		return false
+	}
+	select {
+	case <-c.confirmed:
+		return false
+	default:
+		return time.Since(c.begun) > slowHandshake
+	}
+}
+
 // PeerHello returns the hello of the peer, which must not be modified, or nil while it has not arrived.
 func (c *Conn) PeerHello() *wire.Hello {
 	if p := c.peer.Load(); p != nil {
@@ -250,8 +307,11 @@ func (c *Conn) Owner() any { return c.owner }
 // Session returns the session name that this side's hello carries.
 func (c *Conn) Session() [16]byte { return c.session }
 
-// Draining reports whether no new calls can start on the connection, or should not.
-func (c *Conn) Draining() bool { return c.goneAway.Load() || c.leavesSoon.Load() || c.ctx.Err() != nil }
+// Draining reports whether no new calls can start on the connection, or should not. It can become false again only for
+// a connection that began with early data and was slow to be answered.
+func (c *Conn) Draining() bool {
+	return c.goneAway.Load() || c.leavesSoon.Load() || c.ctx.Err() != nil || c.unanswered()
+}
 
 // ExpectGoAway makes [Conn.Draining] true ahead of the goaway of a peer that has refused a call because it leaves:
 // both travel on streams of their own.

@@ -169,7 +169,7 @@ func (e *pipeEnd) exportKey(string, []byte, int) ([]byte, error) {
 
 func (e *pipeEnd) stats() Stats {
 	sent, received := e.pipe.packets[e.side].Load(), e.pipe.packets[1-e.side].Load()
-	return Stats{PacketsSent: sent, PacketsReceived: received}
+	return Stats{Transport: "pipe", PacketsSent: sent, PacketsReceived: received}
 }
 
 type pipeAddr struct{}

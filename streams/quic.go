@@ -35,6 +35,7 @@ func quicConfig(cfg *Config) *quic.Config {
 		MaxIncomingStreams:             int64(cfg.MaxStreams + longStreams),
 		MaxIncomingUniStreams:          uniStreams,
 		RequireStreamCreditRelease:     true,
+		Allow0RTT:                      cfg.EarlyData,
 	}
 	if cfg.Role == wire.RoleBulk {
 		// Credit bounds what is in flight, so a single stream may have all of it. An acceptor does not know the role
@@ -60,8 +61,9 @@ func tlsConfig(c *tls.Config) (*tls.Config, error) {
 	return c, nil
 }
 
-// Dial connects to the UDP address, on a socket of its own, and returns when the TLS handshake is done; use
-// [Conn.Ready] to wait for the peer's hello as well. The server name is taken from cfg.TLS, or else from address.
+// Dial connects to the UDP address, on a socket of its own, and returns when the TLS handshake is done, or with
+// [Config.EarlyData] and a ticket at once; use [Conn.Ready] to wait for the peer's hello as well. The server name is taken
+// from cfg.TLS, or else from address.
 func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -100,12 +102,30 @@ func DialPacket(ctx context.Context, socket net.PacketConn, addr net.Addr, cfg C
 		release()
 		return nil, err
 	}
-	qc, err := tr.Dial(ctx, addr, tlsConf, quicConfig(conf))
+	quicConf := quicConfig(conf)
+	if conf.Tickets != nil {
+		quicConf.TokenStore = tokenStore{conf.Tickets, addr.String()}
+		if tlsConf.ClientSessionCache == nil {
+			tlsConf.ClientSessionCache = sessionCache{conf.Tickets, addr.String()}
+		}
+	}
+	dial := tr.Dial
+	if conf.EarlyData {
+		dial = tr.DialEarly
+	}
+	qc, err := dial(ctx, addr, tlsConf, quicConf)
 	if err != nil {
 		release()
 		return nil, dialError(addr, ctxError(ctx, err))
 	}
-	c := newConn(&quicTransport{conn: qc, release: release}, conf, true)
+	t := &quicTransport{conn: qc, release: release}
+	if conf.EarlyData {
+		t.early = newEarly(qc)
+	}
+	c := newConn(t, conf, true)
+	if t.early != nil {
+		c.wg.Go(t.early.settle) // ends with the handshake, or with the connection
+	}
 	if err := c.start(ctx); err != nil {
 		return nil, err
 	}
@@ -124,7 +144,11 @@ func dialError(addr net.Addr, err error) error {
 type Listener struct {
 	cfg *Config
 	tr  *quic.Transport
-	ln  *quic.Listener
+	ln  interface {
+		Accept(context.Context) (*quic.Conn, error)
+		Addr() net.Addr
+		Close() error
+	}
 }
 
 // Listen accepts connections that arrive on socket, which stays the caller's: close it after the listener.
@@ -137,31 +161,40 @@ func Listen(socket net.PacketConn, cfg Config) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	tr := &quic.Transport{Conn: socket, StatelessResetKey: resetKey(tlsConf)}
-	ln, err := tr.Listen(tlsConf, quicConfig(conf))
+	// Both keys are derived from the server's private key. So a restarted server tells the clients of its predecessor at
+	// once that their connections are gone (RFC 9000, section 10.3), and takes the tokens that it gave (section 8.1.3).
+	resets, tokens := quic.StatelessResetKey(deriveKey(tlsConf, "mycel stateless reset")), quic.TokenGeneratorKey(deriveKey(tlsConf, "mycel tokens"))
+	l := &Listener{cfg: conf, tr: &quic.Transport{Conn: socket, StatelessResetKey: &resets, TokenGeneratorKey: &tokens}}
+	if conf.EarlyData {
+		if err := newStrikes().guard(tlsConf); err != nil {
+			return nil, err
+		}
+		l.ln, err = l.tr.ListenEarly(tlsConf, quicConfig(conf))
+	} else {
+		l.ln, err = l.tr.Listen(tlsConf, quicConfig(conf))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("streams: listening on %v: %w", socket.LocalAddr(), err)
 	}
-	return &Listener{cfg: conf, tr: tr, ln: ln}, nil
+	return l, nil
 }
 
-// resetKey derives the key of stateless resets (RFC 9000, section 10.3) from the server's private key, so that a
-// restarted server tells the clients of its predecessor at once that their connections are gone.
-func resetKey(c *tls.Config) *quic.StatelessResetKey {
-	key := new(quic.StatelessResetKey)
+// deriveKey returns a key for the purpose that is the same after a restart, or a random one when the private key is held
+// elsewhere.
+func deriveKey(c *tls.Config, purpose string) (key [32]byte) {
 	if len(c.Certificates) > 0 {
 		if der, err := x509.MarshalPKCS8PrivateKey(c.Certificates[0].PrivateKey); err == nil {
 			mac := hmac.New(sha256.New, der)
-			mac.Write([]byte("mycel stateless reset"))
-			copy(key[:], mac.Sum(nil))
+			mac.Write([]byte(purpose))
+			mac.Sum(key[:0])
 			return key
 		}
 	}
-	rand.Read(key[:]) // a key held elsewhere: resets are then not recognised across restarts
+	rand.Read(key[:])
 	return key
 }
 
-// Accept returns the next connection whose TLS handshake is done.
+// Accept returns the next connection whose TLS handshake is done, or which came with early data.
 func (l *Listener) Accept(ctx context.Context) (*Conn, error) {
 	qc, err := l.ln.Accept(ctx)
 	if err != nil {
@@ -185,9 +218,31 @@ func (l *Listener) Release() error { return l.tr.Close() }
 type quicTransport struct {
 	conn    *quic.Conn
 	release func() // frees the socket of a dialed connection
+	early   *early // of a dialed connection that began before its handshake was complete; nil otherwise
+}
+
+// confirmed is closed when the peer is known to be alive, and a dialed connection's first flight has arrived.
+func (t *quicTransport) confirmed() <-chan struct{} {
+	if t.early != nil {
+		return t.early.settled
+	}
+	return t.conn.HandshakeComplete()
+}
+
+// ready waits until streams that are not part of the first flight can be used.
+func (t *quicTransport) ready(ctx context.Context) error {
+	if t.early == nil {
+		return nil
+	}
+	return t.early.wait(ctx)
 }
 
 func (t *quicTransport) openStream(ctx context.Context) (stream, error) {
+	if t.early != nil {
+		if s, err := t.early.open(ctx); s != nil || err != nil {
+			return s, err
+		}
+	}
 	s, err := t.conn.OpenStreamSync(ctx)
 	if err != nil {
 		return nil, ctxError(ctx, err)
@@ -196,6 +251,9 @@ func (t *quicTransport) openStream(ctx context.Context) (stream, error) {
 }
 
 func (t *quicTransport) openUniStream(ctx context.Context) (sendStream, error) {
+	if err := t.ready(ctx); err != nil {
+		return nil, err
+	}
 	s, err := t.conn.OpenUniStreamSync(ctx)
 	if err != nil {
 		return nil, ctxError(ctx, err)
@@ -204,6 +262,9 @@ func (t *quicTransport) openUniStream(ctx context.Context) (sendStream, error) {
 }
 
 func (t *quicTransport) acceptStream(ctx context.Context) (stream, error) {
+	if err := t.ready(ctx); err != nil {
+		return nil, err
+	}
 	s, err := t.conn.AcceptStream(ctx)
 	if err != nil {
 		return nil, ctxError(ctx, err)
@@ -212,6 +273,9 @@ func (t *quicTransport) acceptStream(ctx context.Context) (stream, error) {
 }
 
 func (t *quicTransport) acceptUniStream(ctx context.Context) (recvStream, error) {
+	if err := t.ready(ctx); err != nil {
+		return nil, err
+	}
 	s, err := t.conn.AcceptUniStream(ctx)
 	if err != nil {
 		return nil, ctxError(ctx, err)
@@ -231,17 +295,24 @@ func (t *quicTransport) localAddr() net.Addr   { return t.conn.LocalAddr() }
 
 func (t *quicTransport) exportKey(label string, context []byte, length int) ([]byte, error) {
 	state := t.conn.ConnectionState().TLS
+	if t.early != nil && !state.HandshakeComplete {
+		return nil, errors.New("streams: no key material before the handshake is complete")
+	}
 	return state.ExportKeyingMaterial(label, context, length)
 }
 
 func (t *quicTransport) stats() Stats {
-	s := t.conn.ConnectionStats()
+	s, state := t.conn.ConnectionStats(), t.conn.ConnectionState()
 	return Stats{
-		MinRTT: s.MinRTT, SmoothedRTT: s.SmoothedRTT,
+		Transport: "quic",
+		MinRTT:    s.MinRTT, LatestRTT: s.LatestRTT, SmoothedRTT: s.SmoothedRTT, RTTDeviation: s.MeanDeviation,
 		BytesSent: s.BytesSent, BytesReceived: s.BytesReceived,
-		PacketsSent: s.PacketsSent, PacketsReceived: s.PacketsReceived, PacketsLost: s.PacketsLost,
+		PacketsSent: s.PacketsSent, PacketsReceived: s.PacketsReceived,
+		BytesLost: s.BytesLost, PacketsLost: s.PacketsLost,
 		CongestionWindow: s.CongestionWindow,
-		GSO:              t.conn.ConnectionState().GSO,
+		GSO:              state.GSO,
+		Resumed:          state.TLS.DidResume,
+		EarlyData:        state.Used0RTT,
 	}
 }
 

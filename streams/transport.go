@@ -61,12 +61,22 @@ type stream interface {
 	recvStream
 }
 
-// Stats are figures of one connection.
+// Stats are figures of one connection, as its transport knows them; what it does not know is zero.
 type Stats struct {
-	MinRTT, SmoothedRTT          time.Duration // zero where the transport does not know
-	BytesSent, BytesReceived     uint64        // UDP payload
+	Transport string // "quic", or "pipe" for a connection in memory
+
+	// Round-trip times of acknowledgements on the path in use (RFC 9002, section 5): the least, the last, the average, and
+	// the average deviation from it.
+	MinRTT, LatestRTT, SmoothedRTT, RTTDeviation time.Duration
+
+	BytesSent, BytesReceived     uint64 // UDP payload, including what was sent again
 	PacketsSent, PacketsReceived uint64
-	PacketsLost                  uint64
-	CongestionWindow             uint64 // bytes
-	GSO                          bool   // generic segmentation offload is in use
+	// What was taken for lost; it becomes less when it arrives late.
+	BytesLost, PacketsLost uint64
+	CongestionWindow       uint64 // bytes that may be in flight
+	GSO                    bool   // generic segmentation offload is in use
+
+	Resumed    bool   // the handshake continued an earlier session, with a ticket
+	EarlyData  bool   // the first flight carried calls, and was accepted
+	Migrations uint64 // how often this side has moved the connection to another socket
 }
