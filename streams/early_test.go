@@ -83,7 +83,7 @@ func (r *redial) stop() {
 	}
 }
 
-// firstCall connects, makes one call and returns how many round trips that took, in percent.
+// firstCall connects, makes one call and returns how many round trips that took, in percent. It runs in a bubble.
 func (r *redial) firstCall(client Config, early bool) (roundTrips int, s Stats) {
 	r.t.Helper()
 	socket := r.sockets[0]
