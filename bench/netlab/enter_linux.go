@@ -190,8 +190,8 @@ const (
 // emulatorCommand is this program as the emulator. files are for leftDescriptor and so on.
 func emulatorCommand(files []*os.File) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{os.Args[0], "netlab-emulator"} // for those who look at processes; nobody reads it
-	cmd.Env = append(os.Environ(), roleVariable+"="+roleEmulator)
+	cmd.Args = []string{os.Args[0], "netlab-emulator"}                                         // for those who look at processes; nobody reads it
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleEmulator, "GODEBUG=asyncpreemptoff=1") // its one goroutine is never too long
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's signals are not for the emulator

@@ -2,6 +2,8 @@ package netlab_test
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -12,11 +14,32 @@ import (
 
 var entered error
 
+// helperVariable makes the test program do something else, in a process that a test starts.
+const helperVariable = "NETLAB_TEST_HELPER"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(helperVariable) == "addresses" {
+		printAddresses()
+		return
+	}
 	if entered = netlab.Enter(); entered != nil {
 		fmt.Fprintf(os.Stderr, "\n*** %v\n*** Everything that needs a lab is NOT TESTED.\n\n", entered)
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// printAddresses prints the addresses of this network namespace but those of the loopback device.
+func printAddresses() {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+			fmt.Println(p.Addr())
+		}
+	}
 }
 
 // newLab returns a lab that is closed at the end of the test.

@@ -2,8 +2,8 @@ package netlab
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -184,13 +184,11 @@ func packetSocket(device int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "packets"), nil
 }
 
-var errClosed = errors.New("the lab is closed")
-
 func (ns *namespace) do(f func() error) error {
 	ns.mu.Lock()
 	if ns.mu.file == nil {
 		ns.mu.Unlock()
-		return fmt.Errorf("netlab: %w", errClosed)
+		return fmt.Errorf("netlab: host: %w", net.ErrClosed)
 	}
 	fd, err := unix.FcntlInt(ns.mu.file.Fd(), unix.F_DUPFD_CLOEXEC, 0) // so that close need not wait for f
 	ns.mu.Unlock()
