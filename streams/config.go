@@ -82,6 +82,14 @@ type Config struct {
 	// it owns the call from then on. nil refuses every call as unimplemented.
 	Serve func(*Incoming)
 
+	// Table is what this side keeps of the peer's messages, for each principal; the hello says it.
+	Table wire.TableOffer
+
+	// Notices takes a block of notices of package dedup, which it borrows until it returns. It is called on the goroutine
+	// that reads the control stream and must not block; its error, a violation by the peer, closes the connection. nil
+	// refuses them.
+	Notices func(c *Conn, block []byte) error
+
 	// HostOffer returns what the hello of an acceptor offers to a peer on the same host; nil offers nothing.
 	HostOffer func(*Conn) []byte
 

@@ -156,6 +156,7 @@ func (c *Conn) hello() *wire.Hello {
 		Session:         c.session,
 		MaxMessageBytes: uint64(c.cfg.MaxMessageBytes),
 		Methods:         c.cfg.Methods,
+		Table:           c.cfg.Table,
 	}
 	for _, s := range c.cfg.Schemas {
 		h.Schemas = append(h.Schemas, s.ID())
