@@ -54,12 +54,47 @@ func principalOf(ctx context.Context) string {
 // changed at run time. All methods are safe for concurrent use.
 type Messages struct{ k *content.Kind }
 
-// MessageStats are counters and decisions of the [Messages] of a method.
-type MessageStats = content.Stats
+// MessageStats are counters and decisions of the [Messages] of a method, since the process began. Messages of which nothing
+// was tried, because they are too small or the connection is too fast, are not counted.
+type MessageStats struct {
+	Messages    uint64 `cbor:"messages"`    // of which something was tried
+	PlainBytes  uint64 `cbor:"plain_bytes"` // of their bodies
+	SentBytes   uint64 `cbor:"sent_bytes"`  // of what was sent in their place
+	References  uint64 `cbor:"references"`  // messages with parts that refer to earlier ones, or may be referred to
+	Differences uint64 `cbor:"differences"` // messages of streams that were sent as the difference from the one before
+	Compressed  uint64 `cbor:"compressed"`  // messages that were compressed, on top of the above or alone
 
-// Stats returns what has become of the messages that this process has sent on connections whose messages are made smaller. The
-// choice among codecs is the one for a path on which the processors are the limit; on a slower one another may be better.
-func (m Messages) Stats() MessageStats { return m.k.Stats(compress.Path{}) }
+	Compresses bool `cbor:"compresses"` // compression is allowed and not switched off
+	Dedup      bool `cbor:"dedup"`      // references and differences are allowed and not switched off
+	TablesPay  bool `cbor:"tables_pay"` // references have lately saved more than they cost
+
+	Codec  string         `cbor:"codec"`  // for whole messages on a path where the processors are the limit
+	Pinned bool           `cbor:"pinned"` // by [Messages.Pin]
+	Codecs []CodecFigures `cbor:"codecs"` // what is known of each
+}
+
+// CodecFigures are the moving averages of one codec for the messages of a method.
+type CodecFigures struct {
+	Codec        string  `cbor:"codec"`
+	Samples      uint64  `cbor:"samples"`
+	Ratio        float64 `cbor:"ratio"`          // plain size / sent size; 0 without samples
+	NanosPerByte float64 `cbor:"nanos_per_byte"` // to compress and decompress
+}
+
+// Stats returns the counters and decisions.
+func (m Messages) Stats() MessageStats {
+	s := m.k.Stats(compress.Path{})
+	out := MessageStats{
+		Messages: s.Messages, PlainBytes: s.PlainBytes, SentBytes: s.SentBytes,
+		References: s.Pieces, Differences: s.Differences, Compressed: s.Compressed,
+		Compresses: s.Compresses, Dedup: s.Remembers, TablesPay: s.TablesPay,
+		Codec: s.Choice.Codec.String(), Pinned: s.Choice.Pinned,
+	}
+	for _, f := range s.Choice.Figures {
+		out.Codecs = append(out.Codecs, CodecFigures{f.Codec.String(), f.Samples, f.Ratio, f.NanosPerByte})
+	}
+	return out
+}
 
 // Pin makes every message of 1 KiB or more be compressed with the codec, whatever it costs; see [Messages.Unpin].
 func (m Messages) Pin(c compress.Codec) { m.k.Chooser().Pin(c) }

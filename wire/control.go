@@ -54,7 +54,7 @@ type TableOffer struct {
 func AppendHello(dst []byte, h *Hello) []byte {
 	n := uint64(8)
 	if h.Table != (TableOffer{}) {
-		n = 10
+		n = 9
 	}
 	dst = item.AppendUint(item.AppendHead(dst, item.Array, n), h.Version)
 	dst = item.AppendText(dst, CutText(h.Software, maxSoftware))
@@ -71,7 +71,7 @@ func AppendHello(dst []byte, h *Hello) []byte {
 	}
 	dst = item.AppendBytes(dst, h.HostOffer)
 	if n > 8 {
-		dst = item.AppendUint(item.AppendUint(dst, h.Table.Slots), h.Table.Bytes)
+		dst = item.AppendUint(item.AppendUint(item.AppendHead(dst, item.Array, 2), h.Table.Slots), h.Table.Bytes)
 	}
 	return dst
 }
@@ -81,7 +81,7 @@ func AppendHello(dst []byte, h *Hello) []byte {
 func ParseHello(b []byte) (h *Hello, err error) {
 	c := cursor{b: b, what: "hello"}
 	h = new(Hello)
-	count := c.count("payload", 8+maxEnvelopeTail)
+	count := c.count("payload", 9+maxEnvelopeTail)
 	if c.err == nil && count < 8 {
 		c.fail("has fewer than eight elements")
 	}
@@ -111,15 +111,15 @@ func ParseHello(b []byte) (h *Hello, err error) {
 	if offer := c.string(item.Bytes, "same-host offer", MaxHostOffer); len(offer) > 0 {
 		h.HostOffer = bytes.Clone(offer)
 	}
-	known := 8
-	if count > 9 {
-		known = 10
-		h.Table = TableOffer{Slots: c.uint("table slots"), Bytes: c.uint("table bytes")}
-		if c.err == nil && (h.Table.Slots == 0) != (h.Table.Bytes == 0) {
-			c.fail("offers a table without slots or without bytes")
+	if count > 8 {
+		n := c.count("table offer", 2+maxEnvelopeTail)
+		if c.err == nil && n < 2 {
+			c.fail("has a table offer of fewer than two elements")
 		}
+		h.Table = TableOffer{Slots: c.uint("table slots"), Bytes: c.uint("table bytes")}
+		c.rest(2, n)
 	}
-	c.rest(known, count)
+	c.rest(9, count)
 	if err := c.finish(); err != nil {
 		return nil, err
 	}

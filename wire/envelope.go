@@ -148,7 +148,7 @@ func micros(timeout time.Duration) uint64 {
 // Errors: *[FormatError], *[LimitError].
 func ParseRequest(b []byte, r *Request) (n int, err error) {
 	c := cursor{b: b, what: "request header"}
-	count := c.count("header", 4+maxEnvelopeTail)
+	count := c.count("header", 5+maxEnvelopeTail)
 	if c.err == nil && count < 3 {
 		c.fail("has fewer than three elements")
 	}

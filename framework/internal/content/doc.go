@@ -18,7 +18,7 @@
 //   - In a streaming call, a message of at most 16 KiB is sent as the difference from the one before it, unless that is not
 //     much shorter ([Deltas]).
 //   - In a unary call, parts that repeat are sent as references to what the receiver has, and parts that resemble earlier
-//     ones as differences from them. A table that has not saved what it costs over 64 messages is left alone for a while, and
+//     ones as differences from them. A table that has not saved what it costs over 256 messages is left alone for a while, and
 //     twice as long each time ([Link]).
 //   - Nothing of this on connections whose peer shares memory: there a byte costs next to nothing.
 //

@@ -8,8 +8,9 @@ const (
 	tableNanos        = 600.0
 	tableNanosPerByte = 0.4
 
-	// period is how many messages are looked at before it is decided whether a table pays.
-	period = 64
+	// period is how many messages are looked at before it is decided whether a table pays: enough for a few hundred bodies to
+	// be seen twice and acknowledged.
+	period = 256
 	// maxPause is the longest time that a table which does not pay is left alone, in periods, as a power of two.
 	maxPause = 10
 )

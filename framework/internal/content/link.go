@@ -42,6 +42,7 @@ var (
 type Link struct {
 	conn    *streams.Conn
 	sharing func() bool
+	rate    func() float64 // bytes per second of the path, 0 if the processors are the limit
 	off     atomic.Bool
 	tables  tables
 
@@ -52,7 +53,7 @@ type Link struct {
 // NewLink returns the link of a connection. sharing reports whether messages travel through memory that the peer shares,
 // which makes every byte cheap; tableBytes is what this side keeps of the peer's messages in a direction, 0 for nothing.
 func NewLink(conn *streams.Conn, sharing func() bool, tableBytes int) *Link {
-	l := &Link{conn: conn, sharing: sharing}
+	l := &Link{conn: conn, sharing: sharing, rate: conn.PathRate}
 	l.tables.init(conn, tableBytes)
 	return l
 }
@@ -101,11 +102,11 @@ func (l *Link) path() (compress.Path, bool) {
 	if l.off.Load() || l.sharing() {
 		return compress.Path{}, false
 	}
-	return compress.Path{BytesPerSecond: l.conn.PathRate()}, true
+	return l.Path(), true
 }
 
 // Path returns what is known of the way to the peer.
-func (l *Link) Path() compress.Path { return compress.Path{BytesPerSecond: l.conn.PathRate()} }
+func (l *Link) Path() compress.Path { return compress.Path{BytesPerSecond: l.rate()} }
 
 // tables are the tables of a connection, in both directions, by principal. They end with the connection.
 type tables struct {

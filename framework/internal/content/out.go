@@ -6,6 +6,7 @@ import (
 	"github.com/mycel-rpc/mycel/dedup"
 	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/wire"
+	"github.com/mycel-rpc/mycel/wire/codec"
 	"github.com/mycel-rpc/mycel/wire/compress"
 )
 
@@ -79,15 +80,20 @@ func (o *Out) Prepare(msg any) error {
 	if m == nil && c == compress.None {
 		return nil
 	}
+	var spans *[]codec.Span
+	if m != nil {
+		spans = spanLists.Get().(*[]codec.Span)
+		defer putSpans(spans)
+	}
 	plain := o.buffer()
-	if err := o.encode(plain, msg); err != nil {
+	if err := o.encode(plain, msg, spans); err != nil {
 		plain.Release()
 		return err
 	}
 	size, form := len(plain.B), dedup.FormPlain
 	o.body = plain
 	if m != nil {
-		form = o.remember(m)
+		form = o.remember(m, *spans)
 		if t != nil {
 			o.slots.observe(size, len(o.body.B), perByte)
 			t.flush()
@@ -112,7 +118,7 @@ func (o *Out) Append(b *wire.Buffer, msg any) (*wire.Buffer, error) {
 		o.body = nil
 		return b, nil
 	}
-	if err := o.encode(b, msg); err != nil {
+	if err := o.encode(b, msg, nil); err != nil {
 		b.Release()
 		return nil, err
 	}
@@ -131,8 +137,8 @@ func (o *Out) Message(msg any) (*wire.Buffer, error) {
 }
 
 // encode appends the message to b: positionally when the peer knows or is told the schema, as a self-describing map
-// otherwise.
-func (o *Out) encode(b *wire.Buffer, msg any) error {
+// otherwise. Where its fields end goes to spans, unless that is nil.
+func (o *Out) encode(b *wire.Buffer, msg any, spans *[]codec.Span) error {
 	o.Scope.Begin()
 	head := len(b.B)
 	b.Body = head
@@ -140,7 +146,7 @@ func (o *Out) encode(b *wire.Buffer, msg any) error {
 	if o.Ref.Num == 0 {
 		b.B, err = o.AppendGeneric(b.B, msg)
 	} else {
-		b.B, err = o.AppendLinked(b.B, msg, link(o.Scope))
+		b.B, err = o.AppendWith(b.B, msg, codec.AppendOptions{Link: link(o.Scope), Spans: spans})
 	}
 	if err != nil {
 		o.Scope.Undo()
@@ -156,10 +162,12 @@ func (o *Out) encode(b *wire.Buffer, msg any) error {
 }
 
 // remember makes a frame of package dedup of the body, if that is of use, and says of what form it is.
-func (o *Out) remember(m memory) dedup.Form {
+func (o *Out) remember(m memory, spans []codec.Span) dedup.Form {
+	fields := fieldLists.Get().(*[]dedup.Field)
+	defer putFields(fields)
+	*fields = o.appendFields((*fields)[:0], len(o.body.B), spans, o.Deltas == nil)
 	frame := wire.NewBuffer(len(o.body.B) + 64)
-	whole := [1]dedup.Field{{End: len(o.body.B), Like: o.like}}
-	frame.B = m.Append(frame.B, o.body.B, whole[:])
+	frame.B = m.Append(frame.B, o.body.B, *fields)
 	form := dedup.Form(frame.B[0])
 	if form == dedup.FormPlain {
 		frame.Release()
