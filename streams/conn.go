@@ -144,6 +144,7 @@ func (c *Conn) shutdown() {
 	c.log.Debug("connection ended", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(cause))
 	c.wg.Wait()
 	c.tasks.close()
+	c.t.wait()
 	close(c.signal.closed)
 }
 

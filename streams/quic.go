@@ -289,6 +289,7 @@ func (t *quicTransport) close(code uint64, text string) {
 }
 
 func (t *quicTransport) done() <-chan struct{} { return t.conn.Context().Done() }
+func (t *quicTransport) wait()                 {} // its goroutines are those of the socket
 func (t *quicTransport) cause() error          { return quicError(context.Cause(t.conn.Context())) }
 func (t *quicTransport) remoteAddr() net.Addr  { return t.conn.RemoteAddr() }
 func (t *quicTransport) localAddr() net.Addr   { return t.conn.LocalAddr() }
