@@ -114,7 +114,7 @@ func (in *In) recall(frame []byte) (*wire.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain := wire.NewBuffer(len(frame))
+	plain := wire.NewBuffer(max(len(frame), min(in.recalled.expected(), in.Limit)))
 	if h.Form == dedup.FormPieces {
 		err = in.fromTable(plain, h.Scope, frame)
 	} else if in.Deltas == nil {
@@ -126,6 +126,7 @@ func (in *In) recall(frame []byte) (*wire.Buffer, error) {
 		plain.Release()
 		return nil, err
 	}
+	in.recalled.observe(len(plain.B))
 	return plain, nil
 }
 

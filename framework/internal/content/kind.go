@@ -16,9 +16,10 @@ type Kind struct {
 	name string // for errors: "greeter.v1/Hello: request"
 	like uint64 // of its first field in package dedup; the others follow
 
-	size    sizeHint
-	chooser *compress.Chooser // among codecs for whole bodies
-	slots   gain              // of tables
+	size     sizeHint          // of messages that are sent
+	recalled sizeHint          // of messages that arrive as frames of package dedup
+	chooser  *compress.Chooser // among codecs for whole bodies
+	slots    gain              // of tables
 
 	mayCompress, mayRemember bool        // as the method was declared
 	noCompress, noRemember   atomic.Bool // switched off at run time
