@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,10 @@ type ClientConfig struct {
 
 	// DialTimeout bounds one attempt to connect. 0 means 10 s.
 	DialTimeout time.Duration
+
+	// ListenPacket opens the UDP socket of each connection, which owns it: to bind it to an address or a network. nil means one at
+	// any address.
+	ListenPacket func(context.Context) (net.PacketConn, error)
 
 	// Resolver finds the servers; the target is then the name that it knows them by. nil means that the target says it.
 	Resolver pool.Resolver
@@ -136,7 +141,7 @@ func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) 
 
 func (c *Client) connConfig() streams.Config {
 	conf := c.dispatcher.connConfig(c.cfg.TLS, c.cfg.Interceptors)
-	conf.Tickets, conf.EarlyData = c.tickets, c.cfg.EarlyData
+	conf.Tickets, conf.EarlyData, conf.ListenPacket = c.tickets, c.cfg.EarlyData, c.cfg.ListenPacket
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(conn *streams.Conn) any {
 		peer := newOwner(conn).(*Peer)

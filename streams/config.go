@@ -1,8 +1,10 @@
 package streams
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"time"
 
 	"go.uber.org/zap"
@@ -56,6 +58,10 @@ type Config struct {
 	// IdleTimeout ends a connection on which nothing arrives, although keep-alives are sent three times as
 	// often. 0 means [DefaultIdleTimeout]; at least one second.
 	IdleTimeout time.Duration
+
+	// ListenPacket opens the socket of a connection that is dialed with [Dial], which owns it. nil means a UDP socket of the
+	// kernel, at any address.
+	ListenPacket func(context.Context) (net.PacketConn, error)
 
 	// Role and Session are sent in the hello of a dialer: what the connection is for, and the session that the acceptor
 	// named in its hello on another connection, if this one belongs to it.
@@ -138,6 +144,9 @@ func (c Config) withDefaults() (*Config, error) {
 	}
 	if c.HandshakeTimeout < 0 || c.IdleTimeout < time.Second {
 		return nil, fmt.Errorf("streams: HandshakeTimeout is %v and IdleTimeout %v, must be positive and at least 1s", c.HandshakeTimeout, c.IdleTimeout)
+	}
+	if c.ListenPacket == nil {
+		c.ListenPacket = func(context.Context) (net.PacketConn, error) { return net.ListenUDP("udp", nil) }
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

@@ -73,7 +73,11 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("streams: address %q: %w", address, err)
 	}
-	socket, err := net.ListenUDP("udp", nil)
+	conf, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	socket, err := conf.ListenPacket(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("streams: opening a UDP socket: %w", err)
 	}
