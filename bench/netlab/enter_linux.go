@@ -190,8 +190,10 @@ const (
 // emulatorCommand is this program as the emulator. files are for leftDescriptor and so on.
 func emulatorCommand(files []*os.File) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{os.Args[0], "netlab-emulator"}                                         // for those who look at processes; nobody reads it
-	cmd.Env = append(os.Environ(), roleVariable+"="+roleEmulator, "GODEBUG=asyncpreemptoff=1") // its one goroutine is never too long
+	cmd.Args = []string{os.Args[0], "netlab-emulator"} // for those who look at processes; nobody reads it
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleEmulator,
+		"GODEBUG=asyncpreemptoff=1",                        // its one goroutine never runs for long
+		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0") // the race detector would let Close wait for a second
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's signals are not for the emulator
