@@ -88,6 +88,7 @@ func BenchmarkForward(b *testing.B) {
 		link netlab.Link
 	}{
 		{"at once", netlab.Link{}},
+		{"200 Mbit per second and 10 ms", netlab.Link{Delay: 10 * time.Millisecond, Rate: 200e6, QueueBytes: 1 << 20}},
 		{"all features", netlab.Link{
 			Delay: time.Millisecond, Jitter: time.Millisecond, JitterReorders: true, Rate: 10e9, QueueBytes: 1 << 20,
 			Loss: 1e-9, Burst: netlab.Burst{GoodToBad: 1e-9, BadToGood: 1}, Reorder: 1e-3, ReorderDelay: time.Millisecond, Duplicate: 1e-9,
@@ -99,13 +100,18 @@ func BenchmarkForward(b *testing.B) {
 			const size = 1452
 			b.SetBytes(size)
 			b.ResetTimer()
-			arrived := flood(b, lab, b.N, size, 128)
+			start := time.Now()
+			arrived := flood(b, lab, b.N, size, 512)
+			took := time.Since(start)
 			b.StopTimer()
 			s := must(lab.Stats())(b, "stats")[netlab.LeftToRight]
 			if err := lab.Close(); err != nil {
 				b.Error(err)
 			}
-			b.ReportMetric(float64((cpu(syscall.RUSAGE_CHILDREN)-before).Nanoseconds())/float64(arrived), "emulator-ns/packet")
+			used := cpu(syscall.RUSAGE_CHILDREN) - before
+			b.ReportMetric(float64(arrived)*(size+headers)*8/1e6/took.Seconds(), "Mbit/s")
+			b.ReportMetric(float64(used.Nanoseconds())/float64(arrived), "emulator-ns/packet")
+			b.ReportMetric(100*used.Seconds()/took.Seconds(), "%core")
 			b.ReportMetric(float64(s.Lateness.Microseconds()), "late-µs/packet")
 			b.ReportMetric(float64(s.Dropped.Kernel), "kernel-drops")
 		})
