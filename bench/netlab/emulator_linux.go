@@ -140,10 +140,12 @@ func (e *emulator) wait() (done bool, err error) {
 }
 
 // wake returns when to wake up for the next packet: earlier than it leaves by what waking up takes. If that was too early the
-// emulator stays awake. When packets follow each other faster than that it just sleeps, and takes several at a wake-up,
-// which is cheaper.
+// emulator stays awake. Packets that follow each other closely leave together, because a wake-up costs much more than a packet.
 func (w *way) wake(now, lead int64) int64 {
 	at := w.moving[0].at
+	if second, ok := w.moving.second(); ok && second.at-at < w.gather {
+		at += w.gather
+	}
 	switch {
 	case at-now > lead:
 		w.expected = at
@@ -237,14 +239,25 @@ func (e *emulator) apply(q request) error {
 	}
 	e.rest = restFor(e.ways[0].model.link, e.ways[1].model.link)
 	e.restUntil = 0
+	for _, w := range e.ways {
+		w.gather = int64(min(w.model.link.Delay/gatherShare, maxGather))
+	}
 	return nil
 }
+
+// Packets that follow each other within the gathering time leave together at its end. It is a small share of the delay. At
+// 200 Mbit/s the emulator took 42 microseconds of a core for a packet without it, and 26 with 100 microseconds.
+const (
+	gatherShare = 64
+	maxGather   = 150 * time.Microsecond
+)
 
 // A way is one direction: packets are received from one socket and sent to the other.
 type way struct {
 	from, to int // sockets
 	model    *model
 	seq      uint64
+	gather   int64      // nanoseconds that a packet may be late so that others leave with it
 	expected int64      // departure of the packet that wake has last been asked for
 	moving   departures // packets that were received and not sent; at most maxPackets
 

@@ -3,11 +3,13 @@ package netlab_test
 import (
 	"bufio"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // otherUser is one without privileges.
@@ -74,5 +76,34 @@ func TestWithoutEnterThereIsNoLab(t *testing.T) {
 	out := must(helper(t, "no Enter", false).Output())(t, "helper")
 	if got := string(out); !strings.HasPrefix(got, "true ") || !strings.Contains(got, "netlab.Enter") {
 		t.Errorf("New says %q", got)
+	}
+}
+
+func TestTheEmulatorEndsWithItsProcess(t *testing.T) {
+	if entered != nil {
+		t.Skipf("NOT TESTED: %v", entered)
+	}
+	cmd := helper(t, "signal", false)
+	out := must(cmd.StdoutPipe())(t, "pipe")
+	held, theirs, err := os.Pipe() // the emulator has it, too
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	cmd.Stderr = theirs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = theirs.Close()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Errorf("output %q, %v", line, err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	_ = held.SetReadDeadline(time.Now().Add(patience))
+	if text, err := io.ReadAll(held); err != nil || len(text) > 0 {
+		t.Errorf("the emulator is still there, or has written something: %q, %v", text, err)
 	}
 }
