@@ -28,6 +28,8 @@ type Call struct {
 	resp *wire.Buffer  // owned by the call until Recv hands it on
 	err  error
 	got  bool // Recv or Close has taken the result
+	// movable is set when the call may end with ErrSilent.
+	movable atomic.Bool
 
 	// On a stream of its own.
 	own *ownStream
@@ -139,7 +141,9 @@ func (c *Conn) newLaneCall() *Call {
 
 func (call *Call) recycle() {
 	conn := call.conn
-	*call = Call{done: call.done}
+	call.conn, call.ctx, call.weight, call.lane, call.id = nil, nil, 0, nil, 0
+	call.resp, call.err, call.got = nil, nil, false
+	call.movable.Store(false)
 	conn.laneCalls.Put(call)
 }
 
@@ -179,6 +183,9 @@ func (c *Conn) callReader(s recvStream) *frameReader {
 	r.pending, r.own = &c.incoming, true
 	return r
 }
+
+// Movable says that the caller can make the call again elsewhere, so that [Conn.LetGo] may end it.
+func (call *Call) Movable() { call.movable.Store(true) }
 
 // OnLane reports whether the call shares a lane with others.
 func (call *Call) OnLane() bool { return call.own == nil }

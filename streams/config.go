@@ -1,10 +1,8 @@
 package streams
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,6 +17,7 @@ const (
 	DefaultMaxStreams       = 960
 	DefaultHandshakeTimeout = 5 * time.Second
 	DefaultIdleTimeout      = 30 * time.Second
+	DefaultSilenceTimeout   = 5 * time.Second
 
 	maxMessageLimit = 1 << 30
 	maxStreamsLimit = 16 << 10
@@ -59,9 +58,17 @@ type Config struct {
 	// often. 0 means [DefaultIdleTimeout]; at least one second.
 	IdleTimeout time.Duration
 
-	// ListenPacket opens the socket of a connection that is dialed with [Dial], which owns it. nil means a UDP socket of the
-	// kernel, at any address.
-	ListenPacket func(context.Context) (net.PacketConn, error)
+	// SilenceTimeout ends a connection on which nothing arrives while this side waits for its peer, although it sends
+	// pings. 0 means [DefaultSilenceTimeout]; at least one second. A connection that nobody waits on is left to IdleTimeout.
+	SilenceTimeout time.Duration
+
+	// Silent is called, repeatedly and on a goroutine of the connection, while calls wait and the peer has left at least one ping
+	// without an answer. It must not block. nil does nothing.
+	Silent func(*Conn)
+
+	// Load returns what the peer is told about how busy this side is, in requests that run or wait. nil means those of the
+	// connection.
+	Load func() int
 
 	// Role and Session are sent in the hello of a dialer: what the connection is for, and the session that the acceptor
 	// named in its hello on another connection, if this one belongs to it.
@@ -87,14 +94,6 @@ type Config struct {
 	// Serve takes an incoming call. It is called on the goroutine that reads the stream and must not block;
 	// it owns the call from then on. nil refuses every call as unimplemented.
 	Serve func(*Incoming)
-
-	// Table is what this side keeps of the peer's messages, for each principal; the hello says it.
-	Table wire.TableOffer
-
-	// Notices takes a block of notices of package dedup, which it borrows until it returns. It is called on the goroutine
-	// that reads the control stream and must not block; its error, a violation by the peer, closes the connection. nil
-	// refuses them.
-	Notices func(c *Conn, block []byte) error
 
 	// HostOffer returns what the hello of an acceptor offers to a peer on the same host; nil offers nothing.
 	HostOffer func(*Conn) []byte
@@ -145,8 +144,11 @@ func (c Config) withDefaults() (*Config, error) {
 	if c.HandshakeTimeout < 0 || c.IdleTimeout < time.Second {
 		return nil, fmt.Errorf("streams: HandshakeTimeout is %v and IdleTimeout %v, must be positive and at least 1s", c.HandshakeTimeout, c.IdleTimeout)
 	}
-	if c.ListenPacket == nil {
-		c.ListenPacket = func(context.Context) (net.PacketConn, error) { return net.ListenUDP("udp", nil) }
+	if c.SilenceTimeout == 0 {
+		c.SilenceTimeout = DefaultSilenceTimeout
+	}
+	if c.SilenceTimeout < time.Second {
+		return nil, fmt.Errorf("streams: SilenceTimeout is %v, must be at least 1s", c.SilenceTimeout)
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

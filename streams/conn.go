@@ -60,18 +60,23 @@ type Conn struct {
 	adapt       adapt
 	memory      atomic.Pointer[Memory] // nil unless the peer is on this host and shares memory
 
-	peer       atomic.Pointer[peer] // nil until the hello has arrived
-	goneAway   atomic.Bool          // the peer sent goaway: no new calls
-	leavesSoon atomic.Bool          // a goaway of the peer is expected: it has refused a call because it leaves
-	leaving    atomic.Bool          // this side sent goaway
+	peer       atomic.Pointer[peer]     // nil until the hello has arrived
+	goneAway   atomic.Bool              // the peer sent goaway: no new calls
+	leavesSoon atomic.Bool              // a goaway of the peer is expected: it has refused a call because it leaves
+	leaving    atomic.Bool              // this side sent goaway
+	retired    atomic.Bool              // this side starts no more calls
+	silent     atomic.Bool              // the peer has left a ping without an answer while calls wait
+	peerLoad   atomic.Pointer[peerLoad] // what the peer last said of its load; nil before it has
 
 	signal struct {
-		control chan struct{} // closed when the control stream exists
-		hello   chan struct{} // closed when peer is set
-		drained chan struct{} // closed when the peer has said drained
-		idle    chan struct{} // capacity 1; sent to when a count of calls reaches zero
-		busy    chan struct{} // capacity 1; sent to when a call starts on an idle connection
-		closed  chan struct{} // closed when the last goroutine has returned
+		leaves   sync.Once     // closes goneAway
+		goneAway chan struct{} // closed when the peer takes no new calls on this connection, or soon will not
+		control  chan struct{} // closed when the control stream exists
+		hello    chan struct{} // closed when peer is set
+		drained  chan struct{} // closed when the peer has said drained
+		idle     chan struct{} // capacity 1; sent to when a count of calls reaches zero
+		busy     chan struct{} // capacity 1; sent to when a call starts on an idle connection
+		closed   chan struct{} // closed when the last goroutine has returned
 	}
 
 	mu struct {
@@ -81,6 +86,11 @@ type Conn struct {
 		hasHello   bool // a hello frame has been read; a second one is a violation
 		drained    bool // this side has said drained
 	}
+}
+
+type peerLoad struct {
+	others int
+	at     time.Time
 }
 
 // peer is what the hello of the other side said. It is immutable.
@@ -97,6 +107,7 @@ func newConn(t transport, cfg *Config, dialer bool) *Conn {
 	if !dialer {
 		rand.Read(c.session[:])
 	}
+	c.signal.goneAway = make(chan struct{})
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.tasks.init()
 	c.pending.init()
@@ -144,7 +155,6 @@ func (c *Conn) shutdown() {
 	c.log.Debug("connection ended", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(cause))
 	c.wg.Wait()
 	c.tasks.close()
-	c.t.wait()
 	close(c.signal.closed)
 }
 
@@ -157,7 +167,6 @@ func (c *Conn) hello() *wire.Hello {
 		Session:         c.session,
 		MaxMessageBytes: uint64(c.cfg.MaxMessageBytes),
 		Methods:         c.cfg.Methods,
-		Table:           c.cfg.Table,
 	}
 	for _, s := range c.cfg.Schemas {
 		h.Schemas = append(h.Schemas, s.ID())
@@ -180,11 +189,8 @@ func (c *Conn) Ready(ctx context.Context) error {
 	}
 }
 
-// openOrNil returns ch, nil if it is nil or has been closed.
+// openOrNil returns ch, nil if it has been closed.
 func openOrNil(ch <-chan struct{}) <-chan struct{} {
-	if ch == nil {
-		return nil
-	}
 	select {
 	case <-ch:
 		return nil
@@ -217,18 +223,20 @@ func (c *Conn) Confirmed(ctx context.Context) error {
 	}
 }
 
-// IsConfirmed reports whether [Conn.Confirmed] would return nil at once, as far as that is known.
-func (c *Conn) IsConfirmed() bool { return openOrNil(c.confirmed) == nil }
-
-// Since returns when the connection began.
-func (c *Conn) Since() time.Time { return c.begun }
-
 // slowHandshake is how long a connection that began with early data may remain unanswered before it is avoided.
 const slowHandshake = 500 * time.Millisecond
 
 // unanswered reports whether the peer of a dialed connection has been silent for so long that it may not be there.
 func (c *Conn) unanswered() bool {
-	return c.confirmed != nil && c.dialer && !c.IsConfirmed() && time.Since(c.begun) > slowHandshake
+	if c.confirmed == nil || !c.dialer {
+		return false
+	}
+	select {
+	case <-c.confirmed:
+		return false
+	default:
+		return time.Since(c.begun) > slowHandshake
+	}
 }
 
 // PeerHello returns the hello of the peer, which must not be modified, or nil while it has not arrived.
@@ -313,12 +321,30 @@ func (c *Conn) Session() [16]byte { return c.session }
 // Draining reports whether no new calls can start on the connection, or should not. It can become false again only for
 // a connection that began with early data and was slow to be answered.
 func (c *Conn) Draining() bool {
-	return c.goneAway.Load() || c.leavesSoon.Load() || c.ctx.Err() != nil || c.unanswered()
+	return c.goneAway.Load() || c.leavesSoon.Load() || c.retired.Load() || c.ctx.Err() != nil || c.unanswered()
 }
 
 // ExpectGoAway makes [Conn.Draining] true ahead of the goaway of a peer that has refused a call because it leaves:
 // both travel on streams of their own.
-func (c *Conn) ExpectGoAway() { c.leavesSoon.Store(true) }
+func (c *Conn) ExpectGoAway() {
+	c.leavesSoon.Store(true)
+	c.signal.leaves.Do(func() { close(c.signal.goneAway) })
+}
+
+// GoneAway returns a channel that is closed when the peer has sent goaway, or is expected to.
+func (c *Conn) GoneAway() <-chan struct{} { return c.signal.goneAway }
+
+// Silent reports whether the peer has left a ping without an answer, and nothing else has arrived either, while calls wait for it.
+func (c *Conn) Silent() bool { return c.silent.Load() }
+
+// PeerLoad returns how many requests of others ran or waited at the peer when it last spoke of it, and when that was; the zero
+// time if it never has. While calls are in progress on a connection for calls, its dialer asks every second.
+func (c *Conn) PeerLoad() (requests int, at time.Time) {
+	if l := c.peerLoad.Load(); l != nil {
+		return l.others, l.at
+	}
+	return 0, time.Time{}
+}
 
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.ctx.Done() }

@@ -12,8 +12,8 @@ import (
 const (
 	// tick is how often a connection with calls in progress looks after itself.
 	tick = 250 * time.Millisecond
-	// deadAfter is how long a peer may be silent while calls wait for it and pings are sent.
-	deadAfter = 5 * time.Second
+	// hintInterval is how often a dialer with calls in progress asks for the load of its peer.
+	hintInterval = time.Second
 )
 
 // openControl makes s the control stream. It sends our hello first.
@@ -40,21 +40,6 @@ func (c *Conn) sendControl(t wire.FrameType, payload []byte) {
 	}
 }
 
-// TrySendNotices sends a block of notices of package dedup without waiting, or reports false, having sent nothing.
-// [Conn.SendNotices] waits. Blocks arrive in the order in which they were sent.
-func (c *Conn) TrySendNotices(block []byte) bool {
-	select {
-	case <-c.signal.control:
-		return c.control.w.trySend(wire.FrameHead{Type: wire.FrameNotices}, block)
-	default:
-		return false
-	}
-}
-
-// SendNotices sends a block of notices of package dedup, of at most [wire.MaxNoticesBytes]. It gives up when the connection
-// ends.
-func (c *Conn) SendNotices(block []byte) { c.sendControl(wire.FrameNotices, block) }
-
 // handleControl acts on a control frame. Its error closes the connection.
 func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
 	switch t {
@@ -78,22 +63,18 @@ func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
 			c.credits.raise(credit.Stream, credit.Limit)
 		}
 		return err
-	case wire.FrameNotices:
-		if c.cfg.Notices == nil {
-			return violation(wire.CloseProtocol, "notices for a side that remembers nothing")
-		}
-		if err := c.cfg.Notices(c, payload); err != nil {
-			return violation(wire.CloseProtocol, "notices: %v", err)
-		}
-		return nil
 	case wire.FramePing:
 		p, err := wire.ParsePing(payload)
 		if err == nil {
-			c.sendControl(wire.FramePong, wire.AppendPing(nil, wire.Ping{Nonce: p.Nonce, Load: uint64(c.serving.Load())}))
+			c.loadTold(p.Load)
+			c.sendControl(wire.FramePong, wire.AppendPing(nil, wire.Ping{Nonce: p.Nonce, Load: c.ownLoad()}))
 		}
 		return err
 	case wire.FramePong:
-		_, err := wire.ParsePing(payload)
+		p, err := wire.ParsePing(payload)
+		if err == nil {
+			c.loadTold(p.Load)
+		}
 		return err
 	case wire.FrameGoAway:
 		g, err := wire.ParseGoAway(payload)
@@ -102,6 +83,7 @@ func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
 		}
 		c.log.Debug("peer sent goaway", zap.String("text", g.Text))
 		c.goneAway.Store(true)
+		c.signal.leaves.Do(func() { close(c.signal.goneAway) })
 		c.checkDrained()
 		return nil
 	case wire.FrameDrained:
@@ -194,6 +176,13 @@ func (c *Conn) Drain(ctx context.Context, text string) error {
 	}
 }
 
+// Retire is Drain on the side of a dialer that needs the connection no more: it also refuses calls from here, with
+// [ErrDraining].
+func (c *Conn) Retire(ctx context.Context, text string) error {
+	c.retired.Store(true) // before Drain looks at the number of calls, which callStarted raises before it looks here
+	return c.Drain(ctx, text)
+}
+
 // checkDrained says drained once the peer has sent goaway and our last call has ended.
 func (c *Conn) checkDrained() {
 	if !c.goneAway.Load() || c.outstanding.Load() != 0 {
@@ -212,7 +201,7 @@ func (c *Conn) checkDrained() {
 func (c *Conn) callStarted(weight int64) error {
 	n := c.outstanding.Add(1)
 	c.load.Add(weight)
-	if c.goneAway.Load() {
+	if c.goneAway.Load() || c.retired.Load() {
 		c.callEnded(weight)
 		return ErrDraining
 	}
@@ -260,7 +249,7 @@ func (c *Conn) maintain() {
 	}
 	var beat heartbeat
 	for {
-		if c.outstanding.Load() == 0 && !c.leaving.Load() {
+		if c.outstanding.Load() == 0 && !c.leaving.Load() && !c.silent.Load() {
 			beat = heartbeat{}
 			select {
 			case <-c.signal.busy:
@@ -282,28 +271,71 @@ func (c *Conn) maintain() {
 	}
 }
 
-// A heartbeat notices that a peer has gone silent while calls wait for it.
+// maxLoad bounds the load that is believed of a peer.
+const maxLoad = 1 << 30
+
+// loadTold takes note of the load of the peer, without the calls of this connection.
+func (c *Conn) loadTold(n uint64) {
+	others := max(int64(min(n, maxLoad))-c.outstanding.Load(), 0)
+	c.peerLoad.Store(&peerLoad{int(others), time.Now()})
+}
+
+// ownLoad is what pings and pongs say.
+func (c *Conn) ownLoad() uint64 {
+	if c.cfg.Load != nil {
+		return uint64(max(c.cfg.Load(), 0))
+	}
+	return uint64(c.serving.Load())
+}
+
+// A heartbeat notices that a peer has gone silent while calls wait for it, and asks a peer with calls for its load.
 type heartbeat struct {
 	received uint64    // packets received when last looked at
 	since    time.Time // when something last arrived; zero at the start
+	looked   time.Time // when last looked at
+	asked    time.Time // when the last ping was sent
 	nonce    uint64
 }
 
-// check sends a ping when nothing has arrived for a while, and closes the connection and returns false when the
-// silence has lasted too long.
+// check sends a ping when nothing has arrived for a while. When one has stayed without an answer the peer counts as silent;
+// when the silence has lasted too long the connection is closed, and the result is false.
 func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
+	if gap := now.Sub(h.looked); !h.looked.IsZero() && gap > 2*tick {
+		h.since = h.since.Add(gap - tick) // this process was not running, so it is not the peer that was silent
+	}
+	h.looked = now
 	if h.since.IsZero() || s.PacketsReceived != h.received {
 		h.since, h.received = now, s.PacketsReceived
+		if c.silent.Swap(false) {
+			c.log.Info("peer is heard of again", zap.Stringer("peer", c.t.remoteAddr()))
+		}
+		if c.dialer && c.cfg.Role == wire.RoleMain && now.Sub(h.asked) >= hintInterval {
+			h.ping(c, now)
+		}
 		return true
 	}
 	silence := now.Sub(h.since)
-	if silence >= deadAfter {
-		c.abort(violation(wire.CloseTimeout, "nothing received for %v while this side was waiting", silence.Round(time.Millisecond)))
+	if silence >= c.cfg.SilenceTimeout {
+		c.abort(violation(wire.CloseTimeout, "nothing received for %v while this side was waiting (SilenceTimeout)", silence.Round(time.Millisecond)))
 		return false
 	}
-	if silence >= max(tick, 3*s.SmoothedRTT) {
-		h.nonce++
-		c.sendControl(wire.FramePing, wire.AppendPing(nil, wire.Ping{Nonce: h.nonce, Load: uint64(c.serving.Load())}))
+	patience := max(tick, 3*s.SmoothedRTT)
+	if silence >= patience {
+		h.ping(c, now)
+	}
+	if silence >= 2*patience {
+		if !c.silent.Swap(true) {
+			c.log.Info("peer is silent while calls wait", zap.Stringer("peer", c.t.remoteAddr()), zap.Duration("for", silence))
+		}
+		if c.cfg.Silent != nil {
+			c.cfg.Silent(c)
+		}
 	}
 	return true
+}
+
+func (h *heartbeat) ping(c *Conn, now time.Time) {
+	h.nonce++
+	h.asked = now
+	c.sendControl(wire.FramePing, wire.AppendPing(nil, wire.Ping{Nonce: h.nonce, Load: c.ownLoad()}))
 }

@@ -15,6 +15,8 @@ var (
 	ErrDraining = errors.New("streams: connection is draining")
 	// ErrEnded means that the peer has already ended the call; its response is ready to be received.
 	ErrEnded = errors.New("streams: call has ended")
+	// ErrSilent means that a call was given up because its peer is silent and the call can be made elsewhere.
+	ErrSilent = errors.New("streams: peer is silent")
 	// ErrStalled means that a peer stopped in the middle of a request or a response for 30 seconds.
 	ErrStalled = errors.New("streams: peer stopped in the middle of a message for 30s")
 )

@@ -59,6 +59,30 @@ func (t *pendingTable) fail(err error) {
 	}
 }
 
+// failMovable finishes the calls that may be made elsewhere with err.
+func (t *pendingTable) failMovable(err error) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		var moved []*Call
+		s.Lock()
+		for id, call := range s.calls {
+			if call.movable.Load() {
+				delete(s.calls, id)
+				moved = append(moved, call)
+			}
+		}
+		s.Unlock()
+		for _, call := range moved {
+			call.lane.cancel(call.id, wire.Cancel{Code: wire.Canceled, Text: "the call was made elsewhere"}) // if the peer comes back
+			call.finish(nil, err)
+		}
+	}
+}
+
+// LetGo ends the calls that may be made elsewhere ([Call.Movable]), as far as they wait on a lane, with [ErrSilent]. They may or may
+// not have reached the peer; an answer that still comes is dropped.
+func (c *Conn) LetGo() { c.pending.failMovable(ErrSilent) }
+
 // deliver hands a response to the call that waits for it. It takes ownership of payload.
 func (c *Conn) deliver(id uint64, payload *wire.Buffer) error {
 	if call := c.pending.remove(id); call != nil {

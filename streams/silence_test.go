@@ -1,0 +1,139 @@
+package streams
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// TestASilentPeerIsNoticedAtOnceAndForgiven: within a second calls that can be made elsewhere are let go, others go on
+// waiting, and when the peer is heard of again all is well.
+func TestASilentPeerIsNoticedAtOnceAndForgiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		serve, started, reasons := watched()
+		noticed := make(chan time.Time, 100)
+		silent := func(c *Conn) {
+			noticed <- time.Now()
+			c.LetGo()
+		}
+		client, _ := p.connect(t, Config{Silent: silent, IdleTimeout: time.Minute}, Config{Serve: serve, IdleTimeout: time.Minute})
+		var calls [2]*Call
+		for i := range calls {
+			call, err := client.Start(t.Context(), wire.ClassRPC, wire.Unary, true, request("m", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls[i] = call
+		}
+		calls[0].Movable()
+		first, second := <-started, <-started
+		time.Sleep(time.Second)
+		if client.Silent() {
+			t.Error("a peer that answers pings is taken for silent")
+		}
+		p.set(func() { p.loss = 1 })
+		gone := time.Now()
+		if _, _, err := calls[0].Recv(); !errors.Is(err, ErrSilent) {
+			t.Errorf("the call that can move: %v", err)
+		}
+		if took := (<-noticed).Sub(gone); took > 4*tick {
+			t.Errorf("noticed after %v, want at most %v", took, 4*tick)
+		}
+		if !client.Silent() || client.Err() != nil {
+			t.Errorf("silent: %v, ended: %v", client.Silent(), client.Err())
+		}
+		p.set(func() { p.loss = 0 })
+		time.Sleep(2 * time.Second)
+		if client.Silent() {
+			t.Error("the peer is back and still taken for silent")
+		}
+		if reason := <-reasons; reason.Code != wire.Canceled {
+			t.Errorf("the callee of the call that moved was told %v", reason)
+		}
+		first.Refuse(wire.Aborted, "")
+		second.Refuse(wire.Aborted, "")
+		if code := result(t, calls[1]); code != wire.Aborted {
+			t.Errorf("the call that waited ended with %v", code)
+		}
+		calls[0].Close(wire.Cancel{})
+	})
+}
+
+// TestASilentPeerIsProbedWithoutCalls: when all calls have been let go, the connection still finds out what became of its peer.
+func TestASilentPeerIsProbedWithoutCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		serve, started, _ := watched()
+		client, _ := p.connect(t, Config{Silent: (*Conn).LetGo, IdleTimeout: time.Minute, SilenceTimeout: 3 * time.Second},
+			Config{Serve: serve, IdleTimeout: time.Minute})
+		call, err := client.Start(t.Context(), wire.ClassRPC, wire.Unary, true, request("m", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		call.Movable()
+		in := <-started
+		p.set(func() { p.loss = 1 })
+		gone := time.Now()
+		_, _, err = call.Recv()
+		call.Close(wire.Cancel{})
+		if !errors.Is(err, ErrSilent) {
+			t.Errorf("got %v", err)
+		}
+		<-client.Done()
+		if took := time.Since(gone); took < 3*time.Second-2*tick || took > 3*time.Second+2*tick {
+			t.Errorf("the connection ended after %v, want 3s", took)
+		}
+		p.set(func() { p.loss = 0 })
+		in.Refuse(wire.Aborted, "")
+	})
+}
+
+// TestPeersTellTheirLoad: a dialer with calls in progress learns how busy its peer is.
+func TestPeersTellTheirLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		serve, started, _ := watched()
+		busy := 17
+		client, _ := p.connect(t, Config{}, Config{Serve: serve, Load: func() int { return busy }})
+		if _, at := client.PeerLoad(); !at.IsZero() {
+			t.Errorf("the load was told at %v, before anybody has asked", at)
+		}
+		call := start(t, client, wire.ClassRPC, wire.Bidi)
+		in := <-started
+		time.Sleep(hintInterval + 2*tick)
+		if n, at := client.PeerLoad(); n != 16 || time.Since(at) > hintInterval+2*tick { // without the one of this client
+			t.Errorf("the load of others is %d, told at %v; want 16", n, at)
+		}
+		in.Refuse(wire.Aborted, "")
+		result(t, call)
+	})
+}
+
+// TestARetiredConnectionLosesNothing: calls in progress end well, new ones are refused before they have begun.
+func TestARetiredConnectionLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		serve, started, _ := watched()
+		client, _ := p.connect(t, Config{}, Config{Serve: serve})
+		call := start(t, client, wire.ClassRPC, wire.Bidi)
+		in := <-started
+		retired := make(chan error, 1)
+		go func() { retired <- client.Retire(t.Context(), "not needed") }()
+		synctest.Wait()
+		if _, err := client.Start(t.Context(), wire.ClassRPC, wire.Unary, true, request("m", nil)); !errors.Is(err, ErrDraining) {
+			t.Errorf("a new call: %v", err)
+		}
+		in.Refuse(wire.Aborted, "")
+		if code := result(t, call); code != wire.Aborted {
+			t.Errorf("the call in progress ended with %v", code)
+		}
+		if err := <-retired; err != nil {
+			t.Error(err)
+		}
+		<-client.Done()
+	})
+}
