@@ -1,11 +1,11 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,12 +42,24 @@ type ClientConfig struct {
 	// GrowAt is the number of calls in progress on each connection from which another one is opened. 0 means 128.
 	GrowAt int
 
+	// Policy says which server a call goes to. The default is [pool.LeastLoaded].
+	Policy pool.Policy
+
+	// Zone is where the client is: servers of the same zone are preferred, see [pool.Endpoint]. "" is no zone.
+	Zone string
+
+	// Retry says when calls are made again that may have been processed; see [RetryPolicy].
+	Retry RetryPolicy
+
+	// RetryShare is the largest share of attempts that are not the first of their call: retries after failures, and hedges. 0 means 0.2, at
+	// most 1; ten a second are allowed in any case.
+	RetryShare float64
+
+	// Ejection says when servers are left alone whose calls fail.
+	Ejection pool.Ejection
+
 	// DialTimeout bounds one attempt to connect. 0 means 10 s.
 	DialTimeout time.Duration
-
-	// ListenPacket opens the UDP socket of each connection, which owns it: to bind it to an address or a network. nil means one at
-	// any address.
-	ListenPacket func(context.Context) (net.PacketConn, error)
 
 	// Resolver finds the servers; the target is then the name that it knows them by. nil means that the target says it.
 	Resolver pool.Resolver
@@ -80,7 +92,8 @@ type Client struct {
 	*dispatcher
 	cfg   ClientConfig
 	open  ClientFunc // behind the interceptors
-	conns *pool.Pool[*streams.Conn]
+	conns *pool.Pool[pooled]
+	retry retrier
 
 	tickets *streams.Tickets // of the servers that the client has been connected to
 
@@ -105,15 +118,15 @@ func NewClient(target string, cfg ClientConfig) (*Client, error) {
 	})
 }
 
+// defaultRetryShare is that of ClientConfig.RetryShare.
+const defaultRetryShare = 0.2
+
 type dialFunc func(ctx context.Context, address string, conf streams.Config) (*streams.Conn, error)
 
 func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
 	c := &Client{cfg: cfg, tickets: streams.NewTickets()}
 	c.mu.last = map[string]*streams.Conn{}
-	d, err := newDispatcher(dispatcherConfig{
-		interceptors: cfg.ServeInterceptors, gates: cfg.Gates, maxMessage: cfg.MaxMessageBytes,
-		limits: cfg.Limits, objects: cfg.Objects, compression: cfg.Compression, log: cfg.Logger,
-	})
+	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Objects, cfg.Compression, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -125,23 +138,32 @@ func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) 
 		c.cfg.TLS = cfg.TLS.Clone()
 		c.cfg.TLS.ServerName = pool.ServerName(target)
 	}
-	c.conns, err = pool.New(target, pool.Config[*streams.Conn]{
-		Dial: func(ctx context.Context, e pool.Endpoint, role pool.Role) (*streams.Conn, error) {
-			return c.dial(ctx, e.Address, role, dial)
+	if err := cfg.Retry.check(); err != nil {
+		return nil, fmt.Errorf("framework: client: %w", err)
+	}
+	if !(cfg.RetryShare >= 0 && cfg.RetryShare <= 1) {
+		return nil, fmt.Errorf("framework: client: RetryShare is %v, want 0 to 1, where 0 means %v", cfg.RetryShare, defaultRetryShare)
+	}
+	c.retry.client, c.retry.policy, c.retry.budget.share = c, cfg.Retry, cmp.Or(cfg.RetryShare, defaultRetryShare)
+	c.conns, err = pool.New(target, pool.Config[pooled]{
+		Dial: func(ctx context.Context, e pool.Endpoint, role pool.Role, health *pool.Health) (pooled, error) {
+			conn, err := c.dial(ctx, e.Address, role, health, dial)
+			return pooled{conn}, err
 		},
+		Policy: cfg.Policy, Zone: cfg.Zone, Ejection: cfg.Ejection,
 		MaxMain: cfg.MaxConnections, GrowAt: cfg.GrowAt, DialTimeout: cfg.DialTimeout,
 		Resolver: cfg.Resolver, Logger: c.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("framework: client: %w", err)
 	}
-	c.open = chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, c) }, cfg.Interceptors)
+	c.open = chain(c.openOne, cfg.Interceptors)
 	return c, nil
 }
 
 func (c *Client) connConfig() streams.Config {
-	conf := c.dispatcher.connConfig(c.cfg.TLS, c.cfg.Interceptors)
-	conf.Tickets, conf.EarlyData, conf.ListenPacket = c.tickets, c.cfg.EarlyData, c.cfg.ListenPacket
+	conf := c.dispatcher.connConfig(c.cfg.TLS, c.cfg.MaxMessageBytes, c.cfg.Limits, c.cfg.Interceptors)
+	conf.Tickets, conf.EarlyData = c.tickets, c.cfg.EarlyData
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(conn *streams.Conn) any {
 		peer := newOwner(conn).(*Peer)
@@ -152,8 +174,19 @@ func (c *Client) connConfig() streams.Config {
 }
 
 // dial opens one connection, into the session of those that are open already.
-func (c *Client) dial(ctx context.Context, address string, role pool.Role, dial dialFunc) (*streams.Conn, error) {
+func (c *Client) dial(ctx context.Context, address string, role pool.Role, health *pool.Health, dial dialFunc) (*streams.Conn, error) {
 	conf := c.connConfig()
+	newOwner := conf.NewOwner
+	conf.NewOwner = func(conn *streams.Conn) any {
+		peer := newOwner(conn).(*Peer)
+		peer.health = health
+		return peer
+	}
+	conf.Silent = func(conn *streams.Conn) {
+		if c.elsewhere(conn) {
+			conn.LetGo()
+		}
+	}
 	if role == pool.Bulk {
 		conf.Role = wire.RoleBulk
 	}
@@ -177,7 +210,7 @@ func (c *Client) dial(ctx context.Context, address string, role pool.Role, dial 
 // Connect opens a connection unless there is one, waits until the server has introduced itself, and says why not
 // when that fails. Calls connect by themselves; Connect is for finding out early.
 func (c *Client) Connect(ctx context.Context) error {
-	conn, err := c.conns.Get(ctx, pool.Main)
+	conn, err := c.conns.Get(ctx, pool.Main, pool.Pick{})
 	if err == nil {
 		err = conn.Ready(ctx)
 	}
@@ -187,26 +220,44 @@ func (c *Client) Connect(ctx context.Context) error {
 // Open implements [Caller].
 func (c *Client) Open(ctx context.Context, info *CallInfo) (Stream, error) { return c.open(ctx, info) }
 
-func (c *Client) conn(ctx context.Context, class Class) (*streams.Conn, error) {
-	if class == ClassBulk {
-		return c.conns.Get(ctx, pool.Bulk)
+// openOne is the ClientFunc behind the interceptors.
+func (c *Client) openOne(ctx context.Context, info *CallInfo) (Stream, error) {
+	c.retry.budget.calls.Add(1)
+	if info.hedge != nil && info.Kind == KindUnary && info.Idempotent {
+		return openHedged(ctx, info, c)
 	}
-	return c.conns.Get(ctx, pool.Main)
+	return openCall(ctx, info, c)
 }
+
+func roleOf(class Class) pool.Role {
+	if class == ClassBulk {
+		return pool.Bulk
+	}
+	return pool.Main
+}
+
+func (c *Client) conn(ctx context.Context, info *CallInfo, avoid []*pool.Health) (*streams.Conn, error) {
+	l, err := c.conns.Get(ctx, roleOf(info.Class), pool.Pick{Key: info.key, Avoid: avoid})
+	return l.Conn, err
+}
+
+func (c *Client) retries() *retrier { return &c.retry }
+
+// elsewhere reports whether calls on conn could be made at another server at once.
+func (c *Client) elsewhere(conn *streams.Conn) bool {
+	role := pool.Main
+	if conn.Role() == wire.RoleBulk {
+		role = pool.Bulk
+	}
+	return c.conns.Elsewhere(role, healthOf(conn))
+}
+
+// Endpoints returns what the client knows of each server: its state and since when, connections, load, round trip, failures.
+func (c *Client) Endpoints() []pool.Status { return c.conns.Endpoints() }
 
 func (c *Client) limit() int { return c.maxMessage }
 
 func (c *Client) plain() bool { return len(c.cfg.Interceptors) == 0 }
-
-// SetCompression changes at run time whether the messages that the client sends are made smaller, on all connections.
-func (c *Client) SetCompression(to Compression) {
-	c.uncompressed.Store(to == CompressOff)
-	for _, role := range []pool.Role{pool.Main, pool.Bulk} {
-		for _, conn := range c.conns.Conns(role) {
-			peerOf(conn).SetCompression(to)
-		}
-	}
-}
 
 // Close ends every connection at once; calls in progress fail. It returns when the handlers that the client serves
 // have returned, or with an error when some have not after five seconds. It is idempotent.

@@ -6,21 +6,22 @@ import (
 	"io"
 	"sync"
 
-	"github.com/mycel-rpc/mycel/framework/internal/content"
 	"github.com/mycel-rpc/mycel/largeobj"
+	"github.com/mycel-rpc/mycel/pool"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
 )
 
 // connector finds the connection that a call takes.
 type connector interface {
-	conn(ctx context.Context, class Class) (*streams.Conn, error)
-	limit() int  // MaxMessageBytes of this side
-	plain() bool // there are no interceptors, so that nobody but a typed call sees its stream
+	conn(ctx context.Context, info *CallInfo, avoid []*pool.Health) (*streams.Conn, error)
+	retries() *retrier // nil if only calls that were surely not processed are made again
+	limit() int        // MaxMessageBytes of this side
+	plain() bool       // there are no interceptors, so that nobody but a typed call sees its stream
 }
 
 // maxAttempts is how often a call is started that surely has not reached a handler.
-const maxAttempts = 3
+const maxAttempts = 5
 
 // A clientCall is a Stream on the caller's side.
 type clientCall struct {
@@ -29,15 +30,14 @@ type clientCall struct {
 	via  connector
 	md   []wire.Pair
 
-	conn      *streams.Conn
-	call      *streams.Call // nil until the request has been sent; replaced under mu by another attempt
-	request   any           // of a call with one request, until something has been received: to try again
-	attempts  int
-	scope     *largeobj.Scope // of conn; nil if messages cannot refer to large objects
-	deltas    content.Deltas
-	principal uint64 // for whom the call is made, on conn
-	whole     bool   // the peer has missed what the request referred to
-	pooled    bool   // finishUnary may reuse it
+	conn     *streams.Conn
+	call     *streams.Call // nil until the request has been sent; replaced under mu by another attempt
+	request  any           // of a call with one request, until something has been received: to try again
+	attempts int
+	avoid    []*pool.Health  // endpoints that have failed the call
+	scope    *largeobj.Scope // of conn; nil if messages cannot refer to large objects
+	deltas   deltas
+	pooled   bool // finishUnary may reuse it
 
 	mu struct {
 		sync.Mutex
@@ -89,7 +89,7 @@ func openCall(ctx context.Context, info *CallInfo, via connector) (Stream, error
 func (c *clientCall) start(msg any) error {
 	for {
 		c.attempts++
-		conn, err := c.via.conn(c.ctx, c.info.Class)
+		conn, err := c.via.conn(c.ctx, c.info, c.avoid)
 		if err != nil {
 			return notStarted(c.ctx, err)
 		}
@@ -103,8 +103,10 @@ func (c *clientCall) start(msg any) error {
 		}
 		call, err := start(c.ctx, c.info.Class, c.info.Kind, msg != nil, b) // ownership of b passes to the connection
 		if err == nil {
+			c.letMove(call)
 			return c.adopt(conn, call)
 		}
+		c.avoid = appendHealth(c.avoid, conn)
 		c.scope.Undo()
 		if c.ctx.Err() != nil || c.attempts >= maxAttempts {
 			return notStarted(c.ctx, err)
@@ -144,44 +146,36 @@ func notStarted(ctx context.Context, err error) error {
 
 func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, error) {
 	sp := c.info.spec
-	c.principal = peerOf(conn).content.Principal(principalOf(c.ctx))
 	if sp.linked {
-		c.scope = peerOf(conn).objects.NewScope(false, false)
+		c.scope = conn.Owner().(*Peer).objects.NewScope(false, false)
 	}
-	h := wire.Request{MethodNum: conn.MethodNum(sp.info.Method), Timeout: remaining(c.ctx), Metadata: c.md, Principal: c.principal}
+	h := wire.Request{MethodNum: conn.MethodNum(sp.info.Method), Timeout: remaining(c.ctx), Metadata: c.md}
 	if h.MethodNum == 0 {
 		h.Name = []byte(sp.info.Method)
 	}
+	if msg != nil {
+		h.Schema = sp.req.ref(conn)
+	}
 	if msg == nil {
-		b := wire.NewBuffer(headerRoom)
+		b := sp.req.buffer()
 		b.B = wire.AppendRequest(b.B, &h)
 		return b, nil
 	}
-	if enterBackground(sp.req, c.info.Class, sp.req.ExpectedBytes()) {
+	if sp.req.enterBackground(c.info.Class, sp.req.size.expected()) {
 		defer leaveBackground()
 	}
-	o := c.encoder(conn)
-	o.Deltas = nil // it is no message of a stream
-	if err := o.Prepare(msg); err != nil {
-		return nil, messageError(c.ctx, InvalidArgument, err)
+	body, err := sp.req.packed(conn, &h.Schema, msg, c.scope, InvalidArgument)
+	if err != nil {
+		return nil, err
 	}
-	h.Schema = o.Ref
 	var b *wire.Buffer
 	if c.info.Kind == KindUnary {
-		b = o.Payload()
+		b = sp.req.payload(conn)
 	} else {
-		b = o.Buffer()
+		b = sp.req.buffer()
 	}
 	b.B = wire.AppendRequest(b.B, &h)
-	b, err := o.Append(b, msg)
-	return b, messageError(c.ctx, InvalidArgument, err)
-}
-
-// encoder returns what encodes a request for a connection.
-func (c *clientCall) encoder(conn *streams.Conn) content.Out {
-	return content.Out{
-		Kind: c.info.spec.req, Link: peerOf(conn).content, Scope: c.scope, Deltas: &c.deltas, Principal: c.principal, Whole: c.whole,
-	}
+	return sp.req.behind(b, body, conn, &h.Schema, msg, c.scope, InvalidArgument)
 }
 
 func (c *clientCall) Send(msg any) error {
@@ -192,10 +186,11 @@ func (c *clientCall) Send(msg any) error {
 	if c.info.Kind == KindUnary || c.info.Kind == KindServerStream {
 		return Errorf(FailedPrecondition, "%s: the call takes one request", c.info.Method)
 	}
-	o := c.encoder(c.conn)
-	b, err := o.Message(msg)
+	sp := c.info.spec
+	ref := sp.req.ref(c.conn)
+	b, err := sp.req.message(&c.deltas, c.conn, &ref, msg, c.scope, InvalidArgument)
 	if err != nil {
-		return messageError(c.ctx, InvalidArgument, err)
+		return err
 	}
 	defer b.Release()
 	if err := c.call.Send(b.B); err != nil {
@@ -237,7 +232,7 @@ func (c *clientCall) Recv(msg any) error {
 		t, b, err := c.call.Recv()
 		if err != nil {
 			err = convert(c.ctx, err)
-			if e, ok := errors.AsType[*Error](err); ok && e.unprocessed && c.retry() {
+			if c.again(err) {
 				continue
 			}
 			return c.end(err)
@@ -297,17 +292,10 @@ func (c *clientCall) decode(ref *wire.SchemaRef, b *wire.Buffer, n int, msg any)
 		return convert(c.ctx, err)
 	}
 	body, shared := b.Message(n)
-	if enterBackground(c.info.spec.rsp, c.info.Class, len(body)) {
+	if c.info.spec.rsp.enterBackground(c.info.Class, len(body)) {
 		defer leaveBackground()
 	}
-	in := content.In{
-		Kind: c.info.spec.rsp, Link: peerOf(c.conn).content, Scope: c.scope, Deltas: &c.deltas, Principal: c.principal,
-		Limit: c.via.limit(), Wait: c.ctx,
-	}
-	if c.info.Kind == KindUnary || c.info.Kind == KindClientStream {
-		in.Deltas = nil // it is no message of a stream
-	}
-	return messageError(c.ctx, InvalidArgument, in.Decode(writer, ref.Codec, body, shared, msg))
+	return c.info.spec.rsp.decode(writer, ref.Codec, &c.deltas, body, shared, msg, c.scope, c.via.limit())
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.
@@ -321,18 +309,13 @@ func (c *clientCall) response(b *wire.Buffer, msg any) (again bool, err error) {
 	if r.Status.Code != OK {
 		if r.Status.Unprocessed && r.Status.Code == Unavailable {
 			c.conn.ExpectGoAway()
-			if c.retry() {
-				return true, nil
-			}
 		}
-		if r.Status.Unprocessed && r.Status.Code == Aborted { // it refers to what the peer has forgotten
-			c.whole = true
-			if c.retry() {
-				return true, nil
-			}
+		err := errorOf(r.Status)
+		if c.again(err) {
+			return true, nil
 		}
 		c.keep(&r)
-		return false, errorOf(r.Status)
+		return false, err
 	}
 	c.keep(&r)
 	if c.info.Kind == KindServerStream || c.info.Kind == KindBidi {
@@ -356,11 +339,6 @@ func (c *clientCall) keep(r *wire.Response) {
 	}
 	c.mu.trailer = Metadata{r.Trailer}
 	c.mu.Unlock()
-}
-
-// retry starts a call again that was refused unprocessed, if its whole request is at hand.
-func (c *clientCall) retry() bool {
-	return c.request != nil && c.attempts < maxAttempts && c.ctx.Err() == nil && c.start(c.request) == nil
 }
 
 // ended returns the status of the call, nil while it goes on.
@@ -387,6 +365,7 @@ func (c *clientCall) end(status error) error {
 	defer c.mu.Unlock()
 	if c.mu.status == nil {
 		c.mu.status = status
+		noteOutcome(c.conn, status)
 	}
 	return c.mu.status
 }
@@ -411,7 +390,7 @@ func (c *clientCall) Close(reason error) {
 	if closed || call == nil {
 		return
 	}
-	c.deltas.Close()
+	c.deltas.close()
 	if status == nil {
 		c.scope.Answered()
 		c.scope.GivenUp()

@@ -215,6 +215,9 @@ func (e *Error) explain(err error) {
 	case errors.Is(err, streams.ErrDraining):
 		e.Message, e.unprocessed = "the peer takes no more calls on this connection", true
 		return
+	case errors.Is(err, streams.ErrSilent):
+		e.Message = "the peer does not answer"
+		return
 	case errors.Is(err, streams.ErrStalled):
 		e.Message = "the peer stopped in the middle of a message"
 		return

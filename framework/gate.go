@@ -234,6 +234,15 @@ func (g *gate) load(class wire.Class) (running, waiting int) {
 	return c.mu.running, c.waitingLocked()
 }
 
+// occupancy returns how many requests run and wait, of all classes.
+func (g *gate) occupancy() (requests int) {
+	for class := range wire.Class(wire.NumClasses) {
+		running, waiting := g.load(class)
+		requests += running + waiting
+	}
+	return requests
+}
+
 // drain makes submit refuse from now on. What waits already still gets its turn.
 func (g *gate) drain() {
 	for i := range g.classes {

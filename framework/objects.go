@@ -65,7 +65,7 @@ func newObjectPeer(p *Peer, wrap []ClientInterceptor) largeobj.Peer {
 // ownConn makes calls on the connection on which the peer was met: what was granted there is released there.
 type ownConn struct{ *Peer }
 
-func (c ownConn) conn(context.Context, Class) (*streams.Conn, error) {
+func (c ownConn) conn(context.Context, *CallInfo, []*pool.Health) (*streams.Conn, error) {
 	if err := c.own.Err(); err != nil {
 		return nil, err
 	}
@@ -75,11 +75,11 @@ func (c ownConn) conn(context.Context, Class) (*streams.Conn, error) {
 // fetchConns finds a bulk connection to where an object is.
 type fetchConns struct{ *Peer }
 
-func (c fetchConns) conn(ctx context.Context, class Class) (*streams.Conn, error) {
+func (c fetchConns) conn(ctx context.Context, info *CallInfo, avoid []*pool.Health) (*streams.Conn, error) {
 	if c.client != nil {
 		return c.client.bulkTo(ctx, c.own)
 	}
-	return c.Peer.conn(ctx, class)
+	return c.Peer.conn(ctx, info, avoid)
 }
 
 // Fetch implements [largeobj.Peer].
@@ -147,22 +147,13 @@ func fetchError(err error) error {
 // bulkTo returns a connection for bulk calls to the peer at the other end of conn: another server of the same target does not
 // have its objects, unless that peer is gone.
 func (c *Client) bulkTo(ctx context.Context, conn *streams.Conn) (*streams.Conn, error) {
-	any, err := c.conns.Get(ctx, pool.Bulk)
-	if err != nil {
-		return nil, err
+	if conn.Err() != nil {
+		l, err := c.conns.Get(ctx, pool.Bulk, pool.Pick{})
+		return l.Conn, err
 	}
-	address := conn.RemoteAddr().String()
-	var best *streams.Conn
-	for _, b := range c.conns.Conns(pool.Bulk) {
-		if !b.Draining() && b.RemoteAddr().String() == address && (best == nil || b.Load() < best.Load()) {
-			best = b
-		}
-	}
-	switch {
-	case best != nil:
-		return best, nil
-	case conn.Err() == nil:
+	l, err := c.conns.Get(ctx, pool.Bulk, pool.Pick{Only: healthOf(conn)})
+	if err != nil && conn.Err() == nil {
 		return conn, nil
 	}
-	return any, nil
+	return l.Conn, err
 }

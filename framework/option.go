@@ -14,6 +14,9 @@ type CallOption interface{ applyCall(*callOptions) }
 type callOptions struct {
 	class   *Class
 	timeout time.Duration
+	key     string
+	retry   *RetryPolicy
+	hedge   *Hedge
 	header  *Metadata
 	trailer *Metadata
 }

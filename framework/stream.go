@@ -3,8 +3,6 @@ package framework
 import (
 	"context"
 	"time"
-
-	"github.com/mycel-rpc/mycel/framework/internal/content"
 )
 
 // CallInfo describes a call. It must not be modified.
@@ -15,7 +13,10 @@ type CallInfo struct {
 	Idempotent bool
 	Timeout    time.Duration // that the method was declared with, or the call made with; zero means none
 
-	spec *spec
+	key   string       // calls with the same key go to the same endpoint; "" is none
+	retry *RetryPolicy // nil for that of the client
+	hedge *Hedge       // nil for no hedging
+	spec  *spec
 }
 
 // A Caller makes calls: a [Client], the peer of a handler ([PeerFrom]), or a fake in a test.
@@ -70,8 +71,9 @@ type ClientInterceptor func(next ClientFunc) ClientFunc
 type spec struct {
 	info     CallInfo
 	inline   bool
-	req, rsp *content.Kind
-	content  content.KindOptions
+	req, rsp messageSpec
 	linked   bool       // messages may refer to large objects
 	newReq   func() any // a new request message, for calls of a linked method that no handler takes
+	newRsp   func() any // a new response message, for hedges
+	setRsp   func(to, from any)
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,14 +133,32 @@ type testResolver struct {
 	err   error
 	delay time.Duration
 	calls int
+	mu    sync.Mutex
+}
+
+// set changes what the resolver is going to find.
+func (r *testResolver) set(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+}
+
+// count returns how often the resolver was asked.
+func (r *testResolver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
 }
 
 func (r *testResolver) Watch(ctx context.Context, _ string) iter.Seq2[[]Endpoint, error] {
 	return once(func() ([]Endpoint, error) {
+		r.mu.Lock()
 		r.calls++
+		list, err, delay := slices.Clone(r.list), r.err, r.delay
+		r.mu.Unlock()
 		select {
-		case <-time.After(r.delay):
-			return slices.Clone(r.list), r.err
+		case <-time.After(delay):
+			return list, err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -152,23 +171,23 @@ func TestResolutionIsSharedAndRepeatedAfterFailures(t *testing.T) {
 		p := open("greeter", Config[*testConn]{Resolver: r})
 		first := get(t, p, Main)
 		get(t, p, Bulk)
-		if first.address != "a:1" || r.calls != 1 {
-			t.Fatalf("connected to %s after %d resolutions", first.address, r.calls)
+		if first.address != "a:1" || r.count() != 1 {
+			t.Fatalf("connected to %s after %d resolutions", first.address, r.count())
 		}
 		// The target moves. A failure soon after a resolution does not cause another one.
-		r.list = []Endpoint{{Address: "b:2"}}
+		r.set(func() { r.list = []Endpoint{{Address: "b:2"}} })
 		n.setDown("a:1", errRefused)
 		time.Sleep(2 * time.Second)
 		first.fail(errRefused)
-		_, err := p.Get(t.Context(), Main)
+		_, err := p.Get(t.Context(), Main, Pick{})
 		wantDialError(t, err)
-		if synctest.Wait(); r.calls != 1 {
-			t.Errorf("%d resolutions within %v", r.calls, resolveGap)
+		if synctest.Wait(); r.count() != 1 {
+			t.Errorf("%d resolutions within %v", r.count(), resolveGap)
 		}
 		// A little later it does.
 		time.Sleep(resolveGap)
-		if c := get(t, p, Main); c.address != "b:2" || r.calls != 2 {
-			t.Errorf("connected to %s after %d resolutions", c.address, r.calls)
+		if c := get(t, p, Main); c.address != "b:2" || r.count() != 2 {
+			t.Errorf("connected to %s after %d resolutions", c.address, r.count())
 		}
 	})
 }
@@ -177,21 +196,21 @@ func TestFailedResolutionBacksOff(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		r := &testResolver{}
 		p := open("greeter", Config[*testConn]{Resolver: r})
-		_, err := p.Get(t.Context(), Main)
+		_, err := p.Get(t.Context(), Main, Pick{})
 		if de := wantDialError(t, err); de.Endpoint != (Endpoint{}) || !errors.Is(err, errNoEndpoints) || de.RetryIn <= 0 {
 			t.Errorf("without endpoints: %v", err)
 		}
-		r.err = errRefused
-		_, err = p.Get(t.Context(), Main)
-		if wantDialError(t, err); r.calls != 1 {
-			t.Errorf("resolved %d times while it should be left alone", r.calls)
+		r.set(func() { r.err = errRefused })
+		_, err = p.Get(t.Context(), Main, Pick{})
+		if wantDialError(t, err); r.count() != 1 {
+			t.Errorf("resolved %d times while it should be left alone", r.count())
 		}
 		time.Sleep(time.Second)
-		_, err = p.Get(t.Context(), Main)
+		_, err = p.Get(t.Context(), Main, Pick{})
 		if de := wantDialError(t, err); de.Attempts < 2 || !errors.Is(err, errRefused) {
 			t.Errorf("second attempt: %v", err)
 		}
-		r.err, r.list = nil, []Endpoint{{Address: "a:1"}}
+		r.set(func() { r.err, r.list = nil, []Endpoint{{Address: "a:1"}} })
 		time.Sleep(time.Second)
 		get(t, p, Main)
 	})
@@ -202,7 +221,7 @@ func TestCloseGivesUpResolution(t *testing.T) {
 		p := open("greeter", Config[*testConn]{Resolver: &testResolver{delay: time.Hour}, DialTimeout: time.Hour})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := p.Get(ctx, Main); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.Get(ctx, Main, Pick{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Get: %v", err)
 		}
 		start := time.Now()

@@ -12,6 +12,9 @@ var ErrClosed = errors.New("pool: closed")
 // errNoEndpoints is why a resolution without a result has failed.
 var errNoEndpoints = errors.New("no endpoints")
 
+// errNotAnEndpoint is why there is no connection to an endpoint that the resolver does not find any more.
+var errNotAnEndpoint = errors.New("the resolver does not find this endpoint any more")
+
 // A DialError says that the target cannot be reached at the moment. When there are several endpoints it is about
 // the one that is tried again first.
 type DialError struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mycel-rpc/mycel/pool"
 )
@@ -21,9 +22,15 @@ func (c *conn) Done() <-chan struct{} { return c.ctx.Done() }
 func (c *conn) Err() error            { return c.ctx.Err() }
 func (c *conn) Close()                { c.cancel() }
 
+func (c *conn) Silent() bool               { return false }
+func (c *conn) PeerLoad() (int, time.Time) { return 0, time.Time{} }
+func (c *conn) RTT() time.Duration         { return 0 }
+func (c *conn) GoneAway() <-chan struct{}  { return nil }
+func (c *conn) Retire(context.Context)     { c.cancel() }
+
 func Example() {
 	p, err := pool.New("static:///a:4433,b:4433", pool.Config[*conn]{
-		Dial: func(_ context.Context, to pool.Endpoint, role pool.Role) (*conn, error) {
+		Dial: func(_ context.Context, to pool.Endpoint, role pool.Role, _ *pool.Health) (*conn, error) {
 			if to.Address == "a:4433" {
 				return nil, errors.New("connection refused")
 			}
@@ -38,7 +45,7 @@ func Example() {
 	}
 	defer p.Close()
 
-	c, err := p.Get(context.Background(), pool.Main)
+	c, err := p.Get(context.Background(), pool.Main, pool.Pick{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -21,6 +21,12 @@ type testConn struct {
 	role        Role
 	outstanding atomic.Int64
 	draining    atomic.Bool
+	silent      atomic.Bool
+	others      atomic.Int64 // load that the peer tells
+	retired     atomic.Bool
+	away        chan struct{} // closed when the peer has said goaway
+	awayOnce    sync.Once
+	health      *Health
 	ended       atomic.Bool
 	once        sync.Once
 	done        chan struct{}
@@ -28,14 +34,42 @@ type testConn struct {
 }
 
 func newTestConn(address string, role Role) *testConn {
-	return &testConn{address: address, role: role, done: make(chan struct{})}
+	return &testConn{address: address, role: role, done: make(chan struct{}), away: make(chan struct{})}
 }
 
 func (c *testConn) Load() int             { return int(c.outstanding.Load()) }
 func (c *testConn) Done() <-chan struct{} { return c.done }
 func (c *testConn) Err() error            { <-c.done; return c.err }
 func (c *testConn) Close()                { c.fail(errors.New("closed by the pool")) }
-func (c *testConn) Draining() bool        { return c.draining.Load() || c.ended.Load() }
+func (c *testConn) Draining() bool        { return c.draining.Load() || c.ended.Load() || c.retired.Load() }
+func (c *testConn) Silent() bool          { return c.silent.Load() }
+func (c *testConn) RTT() time.Duration    { return time.Millisecond }
+
+func (c *testConn) GoneAway() <-chan struct{} { return c.away }
+
+func (c *testConn) PeerLoad() (int, time.Time) {
+	if n := int(c.others.Load()); n >= 0 {
+		return n, time.Now()
+	}
+	return 0, time.Time{} // long ago
+}
+
+func (c *testConn) Retire(ctx context.Context) {
+	c.retired.Store(true)
+	for c.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	c.fail(errors.New("retired"))
+}
+
+// leave makes the peer say goaway.
+func (c *testConn) leave() {
+	c.draining.Store(true)
+	c.awayOnce.Do(func() { close(c.away) })
+}
 
 func (c *testConn) fail(err error) {
 	c.once.Do(func() {
@@ -70,7 +104,7 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
-func (n *network) dial(ctx context.Context, to Endpoint, role Role) (*testConn, error) {
+func (n *network) dial(ctx context.Context, to Endpoint, role Role, health *Health) (*testConn, error) {
 	key := role.String() + to.Address
 	n.mu.Lock()
 	latency, err := n.mu.latency[to.Address], n.mu.down[to.Address]
@@ -97,6 +131,7 @@ func (n *network) dial(ctx context.Context, to Endpoint, role Role) (*testConn, 
 		return nil, err
 	}
 	c := newTestConn(to.Address, role)
+	c.health = health
 	n.mu.Lock()
 	n.mu.conns = append(n.mu.conns, c)
 	n.mu.Unlock()
@@ -144,7 +179,7 @@ func inBubble(t *testing.T, f func(t *testing.T, n *network, open func(target st
 		for _, p := range pools {
 			p.Close()
 			p.Close()
-			if _, err := p.Get(t.Context(), Main); !errors.Is(err, ErrClosed) {
+			if _, err := p.Get(t.Context(), Main, Pick{}); !errors.Is(err, ErrClosed) {
 				t.Errorf("Get after Close: %v", err)
 			}
 		}
@@ -162,7 +197,7 @@ func inBubble(t *testing.T, f func(t *testing.T, n *network, open func(target st
 
 func get(t *testing.T, p *Pool[*testConn], role Role) *testConn {
 	t.Helper()
-	c, err := p.Get(t.Context(), role)
+	c, err := p.Get(t.Context(), role, Pick{})
 	if err != nil {
 		t.Fatalf("Get: %v", err)
 	}

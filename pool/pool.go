@@ -18,37 +18,62 @@ type Pool[C Conn] struct {
 	log      *zap.Logger
 	resolver Resolver      // nil when the endpoints are fixed
 	failure  chan struct{} // capacity 1; sent to when an endpoint fails
-	used     atomic.Bool   // a connection was asked for since this was last looked at
+	seed     uint64        // chooses which of very many endpoints this pool uses
 
 	// life is the context of dials and resolutions, which belong to the pool and not to a caller. It ends with Close.
 	life       context.Context
 	end        context.CancelFunc
 	goroutines sync.WaitGroup // started under mu, while closed is false
 
-	roles [numRoles]roleSet[C]
+	tables [numRoles]atomic.Pointer[table[C]] // stored under mu
+	full   [numRoles]atomic.Bool              // a hint: no connection may be opened now, so there is no use in asking
+	sparse atomic.Bool                        // a hint: an endpoint in use has no bulk connection
+	turn   atomic.Uint64                      // of RoundRobin
+	used   atomic.Bool                        // a connection was asked for since this was last looked at
 
 	mu struct {
 		sync.Mutex
 		closed    bool          // nothing is started any more
-		slots     []*slot       // endpoints to dial, in order of preference
+		keeping   bool          // the goroutine that keeps the connections runs
+		slots     []*slot[C]    // endpoints, in order of preference
+		gone      []*slot[C]    // endpoints that the resolver does not find any more, as long as they have connections
+		lastUse   time.Time     // when a connection was last asked for, within a tick
 		resolving bool          // the resolver is followed
 		resolve   attempt       // of the resolver
 		changed   chan struct{} // closed and replaced when waiting Gets have to look again
 	}
+	wake chan struct{} // capacity 1; sent to when there may be something to do for keep
 }
 
-// roleSet holds the connections of one role.
-type roleSet[C Conn] struct {
-	ready atomic.Pointer[[]*entry[C]] // the slice is never changed; a new one is stored under Pool.mu
-	full  atomic.Bool                 // a hint: no endpoint may get another connection now
+// A slot is an endpoint and what is going on with it.
+type slot[C Conn] struct {
+	Health
+	weight atomic.Int64 // of the endpoint, at least 1
+	others atomic.Int64 // requests of others that the endpoint works on, smoothed
+	conns  [numRoles]atomic.Pointer[[]*entry[C]]
+
+	mu struct { // guarded by Pool.mu
+		endpoint Endpoint
+		hash     uint64 // of the address
+		tier     int    // of priority and zone; smaller is better
+		attempts [numRoles]attempt
+		leaving  []*entry[C] // established, but for no new calls
+		rates
+		hintAt time.Time // when the peer last said its load
+		err    error     // the last that a dial or a connection ended with
+		state  State
+		since  time.Time // of state
+	}
 }
 
 // entry is a connection that was established and has not been seen to end.
 type entry[C Conn] struct {
-	conn  C
-	role  Role
-	slot  *slot
-	since time.Time
+	conn   C
+	role   Role
+	slot   *slot[C]
+	since  time.Time
+	idleAt time.Time     // when it was first seen idle, zero while it is not; guarded by Pool.mu
+	retire chan struct{} // closed when it is not needed any more
 }
 
 // New returns a pool for target; the package documentation lists the forms. It does not dial and does not resolve.
@@ -58,7 +83,11 @@ func New[C Conn](target string, cfg Config[C]) (*Pool[C], error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool[C]{target: target, cfg: cfg, log: cfg.Logger, resolver: cfg.Resolver, failure: make(chan struct{}, 1)}
+	p := &Pool[C]{
+		target: target, cfg: cfg, log: cfg.Logger.With(zap.String("target", target)), resolver: cfg.Resolver, seed: rand.Uint64(),
+		failure: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
+	p.turn.Store(rand.Uint64())
 	p.mu.changed = make(chan struct{})
 	if p.resolver == nil {
 		if p.resolver, err = parseTarget(target); err != nil {
@@ -67,7 +96,7 @@ func New[C Conn](target string, cfg Config[C]) (*Pool[C], error) {
 	}
 	if fixed, ok := p.resolver.(staticResolver); ok { // known already, and never changes
 		p.resolver = nil
-		p.setEndpointsLocked(fixed)
+		p.setEndpointsLocked(fixed, time.Now()) // nobody else has p
 	}
 	p.life, p.end = context.WithCancel(context.Background()) // the pool is a root: Close ends it
 	return p, nil
@@ -76,41 +105,75 @@ func New[C Conn](target string, cfg Config[C]) (*Pool[C], error) {
 // Target returns the target that the pool was made for.
 func (p *Pool[C]) Target() string { return p.target }
 
-// Get returns the connection of the role with the least load, dialing when there is none. The
+// Get returns a connection of the role for one call, to the endpoint that by and the policy say, dialing when there is none. The
 // connection belongs to the pool; it may end at any time, also before the caller has used it.
 //
 // Errors: *[DialError] when the target cannot be reached now; [ErrClosed] after Close; the cause of ctx when it ends
 // while Get waits for a handshake, which goes on without it.
-func (p *Pool[C]) Get(ctx context.Context, role Role) (C, error) {
+func (p *Pool[C]) Get(ctx context.Context, role Role, by Pick) (C, error) {
 	if !p.used.Load() {
 		p.used.Store(true)
 	}
-	e, load := p.roles[role].pick()
+	e, load := p.pick(role, &by)
 	if e == nil {
-		return p.wait(ctx, role)
+		return p.wait(ctx, role, by)
 	}
-	if load >= p.cfg.GrowAt && role == Main && !p.roles[role].full.Load() {
-		p.grow(role)
+	if role == Main && load >= p.cfg.GrowAt && !p.full[role].Load() || role == Bulk && load > 0 && p.sparse.Load() {
+		s := e.slot
+		if role == Bulk {
+			s = nil // to an endpoint that has none
+		}
+		p.grow(role, s)
 	}
 	return e.conn, nil
+}
+
+// Elsewhere reports whether there is a connection of the role that takes calls, to another endpoint than that of h, whose peer
+// is not silent.
+func (p *Pool[C]) Elsewhere(role Role, h *Health) bool {
+	avoid := [1]*Health{h}
+	t := p.tables[role].Load()
+	if t == nil {
+		return false
+	}
+	e, _ := t.any(role, avoid[:])
+	return e != nil && &e.slot.Health != h && !e.conn.Silent()
 }
 
 // Grow asks for another connection of the role, which is opened in the background unless all endpoints have as many as they
 // may. It does not block. Main connections grow by themselves.
 func (p *Pool[C]) Grow(role Role) {
-	if !p.roles[role].full.Load() {
-		p.grow(role)
+	if !p.full[role].Load() {
+		p.grow(role, nil)
 	}
 }
 
 // Conns returns the connections of the role that have not ended, draining ones included. The slice is a copy.
 func (p *Pool[C]) Conns(role Role) []C {
-	list := p.roles[role].list()
-	conns := make([]C, len(list))
-	for i, e := range list {
-		conns[i] = e.conn
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var conns []C
+	for _, list := range [2][]*slot[C]{p.mu.slots, p.mu.gone} {
+		for _, s := range list {
+			for _, e := range s.entries(role) {
+				conns = append(conns, e.conn)
+			}
+			for _, e := range s.mu.leaving {
+				if e.role == role {
+					conns = append(conns, e.conn)
+				}
+			}
+		}
 	}
 	return conns
+}
+
+// entries returns the connections of the role that take calls, as far as is known.
+func (s *slot[C]) entries(role Role) []*entry[C] {
+	if l := s.conns[role].Load(); l != nil {
+		return *l
+	}
+	return nil
 }
 
 // Close gives up what is being dialed, closes all connections, and returns when every goroutine of the pool has
@@ -119,53 +182,20 @@ func (p *Pool[C]) Close() {
 	p.mu.Lock()
 	p.mu.closed = true
 	for role := range Role(numRoles) {
-		p.publishLocked(role, nil)
+		p.tables[role].Store(nil)
 	}
+	p.wakeLocked()
 	p.mu.Unlock()
 	p.end() // every goroutine watches it
 	p.goroutines.Wait()
 }
 
-func (r *roleSet[C]) list() []*entry[C] {
-	if l := r.ready.Load(); l != nil {
-		return *l
-	}
-	return nil
-}
-
-// maxScan bounds how many connections are compared for a call, so that its cost does not grow with the target.
-const maxScan = 8
-
-// pick returns the usable connection with the least load, and that load; nil when there is none.
-// It begins at a random one, so that equals take turns and, of many, each is compared as often.
-func (r *roleSet[C]) pick() (best *entry[C], least int) {
-	list := r.list()
-	n := len(list)
-	at := 0
-	if n > 1 {
-		at = rand.IntN(n)
-	}
-	for i := 0; i < n && (i < maxScan || best == nil); i++ {
-		e := list[at]
-		if at++; at == n {
-			at = 0
-		}
-		if e.conn.Draining() {
-			continue
-		}
-		if load := e.conn.Load(); best == nil || load < least {
-			best, least = e, load
-		}
-	}
-	return best, least
-}
-
 // wait gets a connection when none is ready.
-func (p *Pool[C]) wait(ctx context.Context, role Role) (C, error) {
+func (p *Pool[C]) wait(ctx context.Context, role Role, by Pick) (C, error) {
 	var none C
 	for {
 		p.mu.Lock()
-		if e, _ := p.roles[role].pick(); e != nil { // set under mu: nothing is missed between here and changed
+		if e, _ := p.pick(role, &by); e != nil { // set under mu: nothing is missed between here and changed
 			p.mu.Unlock()
 			return e.conn, nil
 		}
@@ -173,7 +203,7 @@ func (p *Pool[C]) wait(ctx context.Context, role Role) (C, error) {
 			p.mu.Unlock()
 			return none, fmt.Errorf("pool: connection to %s: %w", p.target, err)
 		}
-		err := p.ensureLocked(role, time.Now())
+		err := p.ensureLocked(role, &by, time.Now())
 		changed := p.mu.changed
 		p.mu.Unlock()
 		if err != nil {

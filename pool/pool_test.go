@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,16 +35,17 @@ func TestGetDialsOnFirstUseOnly(t *testing.T) {
 func TestBulkGrowsWhenAskedTo(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		p := open("a:1", Config[*testConn]{MaxBulk: 3})
+		get(t, p, Main)
 		first := get(t, p, Bulk)
 		first.outstanding.Store(1000)
 		get(t, p, Bulk)
 		synctest.Wait()
-		n.wantDials("a:1") // not by load
+		n.wantDials("a:1", "a:1") // not by load
 		for range 5 {
 			p.Grow(Bulk)
 			synctest.Wait()
 		}
-		n.wantDials("a:1", "a:1", "a:1")
+		n.wantDials("a:1", "a:1", "a:1", "a:1")
 		if c := get(t, p, Bulk); c == first {
 			t.Error("the busiest connection was chosen")
 		}
@@ -58,7 +60,7 @@ func TestConcurrentGetsShareAHandshake(t *testing.T) {
 		p := open("a:1", Config[*testConn]{})
 		var wg sync.WaitGroup
 		for range 50 {
-			wg.Go(func() { _, _ = p.Get(t.Context(), Main) })
+			wg.Go(func() { _, _ = p.Get(t.Context(), Main, Pick{}) })
 		}
 		wg.Wait()
 		n.wantDials("a:1")
@@ -73,7 +75,7 @@ func TestCallerLeavesAndTheHandshakeGoesOn(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, why)
 		defer cancel()
 		start := time.Now()
-		if _, err := p.Get(ctx, Main); !errors.Is(err, why) {
+		if _, err := p.Get(ctx, Main, Pick{}); !errors.Is(err, why) {
 			t.Errorf("Get: %v", err)
 		}
 		if d := time.Since(start); d != time.Second {
@@ -85,7 +87,7 @@ func TestCallerLeavesAndTheHandshakeGoesOn(t *testing.T) {
 		}
 		n.wantDials("a:1")
 		// A ready connection is preferred to an ended context.
-		if _, err := p.Get(ctx, Main); err != nil {
+		if _, err := p.Get(ctx, Main, Pick{}); err != nil {
 			t.Errorf("Get with a connection ready: %v", err)
 		}
 	})
@@ -97,7 +99,7 @@ func TestFailedEndpointIsLeftAloneForADoublingTime(t *testing.T) {
 		p := open("a:1", Config[*testConn]{})
 		want := 100 * time.Millisecond
 		for attempt := 1; attempt <= 12; attempt++ {
-			_, err := p.Get(t.Context(), Main)
+			_, err := p.Get(t.Context(), Main, Pick{})
 			de := wantDialError(t, err)
 			if !errors.Is(err, errRefused) || de.Attempts != attempt || de.Endpoint.Address != "a:1" || de.Target != "a:1" {
 				t.Errorf("attempt %d: %v", attempt, err)
@@ -107,7 +109,7 @@ func TestFailedEndpointIsLeftAloneForADoublingTime(t *testing.T) {
 			}
 			// Until then it fails at once and without dialing.
 			time.Sleep(de.RetryIn - 1)
-			_, err = p.Get(t.Context(), Main)
+			_, err = p.Get(t.Context(), Main, Pick{})
 			if again := wantDialError(t, err); again.Attempts != attempt || again.RetryIn != 1 {
 				t.Errorf("while left alone: %v", err)
 			}
@@ -134,13 +136,16 @@ func TestNextEndpointIsTried(t *testing.T) {
 func TestSilentEndpointDoesNotHoldUpTheNext(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		n.setLatency("a:1", forever)
-		p := open("static:///a:1,b:2", Config[*testConn]{})
-		start := time.Now()
-		if c := get(t, p, Main); c.address != "b:2" {
-			t.Errorf("connected to %s", c.address)
-		}
-		if d := time.Since(start); d != tryNextAfter {
-			t.Errorf("it took %v, want %v", d, tryNextAfter)
+		for policy, want := range map[Policy]time.Duration{PickFirst: tryNextAfter, LeastLoaded: 0} {
+			p := open("static:///a:1,b:2", Config[*testConn]{Policy: policy})
+			start := time.Now()
+			if c := get(t, p, Main); c.address != "b:2" {
+				t.Errorf("%v: connected to %s", policy, c.address)
+			}
+			if d := time.Since(start); d != want {
+				t.Errorf("%v: it took %v, want %v", policy, d, want)
+			}
+			p.Close()
 		}
 	})
 }
@@ -150,7 +155,7 @@ func TestDialTimeout(t *testing.T) {
 		n.setLatency("a:1", forever)
 		p := open("a:1", Config[*testConn]{DialTimeout: 3 * time.Second})
 		start := time.Now()
-		_, err := p.Get(t.Context(), Main)
+		_, err := p.Get(t.Context(), Main, Pick{})
 		wantDialError(t, err)
 		if d := time.Since(start); d != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("failed after %v with %v", d, err)
@@ -193,7 +198,12 @@ func TestGrowthSpreadsOverEndpoints(t *testing.T) {
 			get(t, p, Main).outstanding.Add(1)
 			synctest.Wait()
 		}
-		n.wantDials("a:1", "b:2", "a:1", "b:2")
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		slices.Sort(n.mu.dials)
+		if want := []string{"a:1", "a:1", "b:2", "b:2"}; !slices.Equal(n.mu.dials, want) {
+			t.Errorf("dialed %v", n.mu.dials)
+		}
 	})
 }
 
@@ -223,7 +233,7 @@ func TestConnectionThatEndsAtOnceCountsAsFailure(t *testing.T) {
 			c := get(t, p, Main)
 			c.fail(errRefused)
 			synctest.Wait()
-			_, err := p.Get(t.Context(), Main)
+			_, err := p.Get(t.Context(), Main, Pick{})
 			if de := wantDialError(t, err); de.Attempts != attempt || !errors.Is(err, errRefused) {
 				t.Errorf("attempt %d: %v", attempt, err)
 			}
@@ -242,7 +252,7 @@ func TestCloseGivesUpHandshakes(t *testing.T) {
 		p := open("a:1", Config[*testConn]{})
 		failed := make(chan error, 1) // one Get
 		go func() {                   // ends with Close
-			_, err := p.Get(t.Context(), Main)
+			_, err := p.Get(t.Context(), Main, Pick{})
 			failed <- err
 		}()
 		synctest.Wait()
@@ -289,7 +299,7 @@ func TestPoolUnderRandomFailures(t *testing.T) {
 				default:
 					time.Sleep(time.Duration(rnd.IntN(2000)) * time.Millisecond)
 				}
-				c, err := p.Get(t.Context(), Main)
+				c, err := p.Get(t.Context(), Main, Pick{})
 				if err != nil {
 					wantDialError(t, err)
 				} else if c.Draining() {
@@ -321,7 +331,7 @@ func TestGetDoesNotAllocate(t *testing.T) {
 	p := benchPool(t, 4)
 	defer p.Close()
 	ctx := t.Context()
-	if n := testing.AllocsPerRun(100, func() { _, _ = p.Get(ctx, Main) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = p.Get(ctx, Main, Pick{}) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -331,13 +341,15 @@ func benchPool(tb testing.TB, conns int) *Pool[*testConn] {
 	tb.Helper()
 	p, err := New("a:1", Config[*testConn]{
 		MaxMain: conns, GrowAt: 1,
-		Dial: func(context.Context, Endpoint, Role) (*testConn, error) { return newTestConn("a:1", Main), nil },
+		Dial: func(context.Context, Endpoint, Role, *Health) (*testConn, error) {
+			return newTestConn("a:1", Main), nil
+		},
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for len(p.Conns(Main)) < conns {
-		c, err := p.Get(tb.Context(), Main)
+		c, err := p.Get(tb.Context(), Main, Pick{})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -357,7 +369,7 @@ func BenchmarkGet(b *testing.B) {
 			ctx := b.Context()
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.Get(ctx, Main); err != nil {
+				if _, err := p.Get(ctx, Main, Pick{}); err != nil {
 					b.Fatal(err)
 				}
 			}

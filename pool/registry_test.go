@@ -22,7 +22,7 @@ func TestARegistryTellsOfChanges(t *testing.T) {
 			return release
 		}
 		p := open("greeter", Config[*testConn]{Resolver: &r})
-		if _, err := p.Get(t.Context(), Main); !errors.Is(err, errNoEndpoints) {
+		if _, err := p.Get(t.Context(), Main, Pick{}); !errors.Is(err, errNoEndpoints) {
 			t.Errorf("without endpoints: %v", err)
 		}
 		first := register(Endpoint{Address: "a:1"})
@@ -97,13 +97,15 @@ func TestTheLastKnownEndpointsStay(t *testing.T) {
 				r := &testResolver{list: []Endpoint{{Address: "a:1"}}}
 				p := open("greeter", Config[*testConn]{Resolver: r})
 				get(t, p, Main).fail(errRefused)
-				spoil(r)
+				synctest.Wait()
+				r.set(func() { spoil(r) })
 				for range 20 {
 					time.Sleep(time.Minute)
 					get(t, p, Main).fail(errRefused)
 				}
-				if r.calls < 2 {
-					t.Errorf("resolved %d times", r.calls)
+				synctest.Wait()
+				if r.count() < 2 {
+					t.Errorf("resolved %d times", r.count())
 				}
 			})
 		})
@@ -116,15 +118,17 @@ func TestResolversThatOnlyAskAreAskedAgain(t *testing.T) {
 		p := open("greeter", Config[*testConn]{Resolver: r, ResolveInterval: 10 * time.Second})
 		for want := 1; want <= 4; want++ {
 			get(t, p, Main)
-			if r.calls != want {
-				t.Fatalf("resolved %d times, want %d", r.calls, want)
+			synctest.Wait()
+			if r.count() != want {
+				t.Fatalf("resolved %d times, want %d", r.count(), want)
 			}
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 		}
 		time.Sleep(time.Hour) // nobody calls: nobody is asked
-		if r.calls != 5 {
-			t.Errorf("resolved %d times by the end of an idle hour", r.calls)
+		synctest.Wait()
+		if r.count() != 5 {
+			t.Errorf("resolved %d times by the end of an idle hour", r.count())
 		}
 	})
 }

@@ -1,9 +1,10 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"slices"
+	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -91,8 +92,12 @@ func (p *Pool[C]) pauseResolving(wait, gap time.Duration) bool {
 	}
 }
 
-// idle reports whether nobody has asked for a connection since it was called last.
-func (p *Pool[C]) idle() bool { return !p.used.Swap(false) }
+// idle reports whether nobody has asked for a connection for a while.
+func (p *Pool[C]) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.used.Load() && time.Since(p.mu.lastUse) > p.cfg.ResolveInterval
+}
 
 // watchOnce follows one sequence of the resolver to its end. Its error is that of the last result.
 func (p *Pool[C]) watchOnce() (last error) {
@@ -138,29 +143,56 @@ func (p *Pool[C]) resolved(list []Endpoint, err error) {
 			zap.Int("endpoints", len(p.mu.slots)), zap.Int("failures", p.mu.resolve.failures), zap.Error(err))
 	} else {
 		p.mu.resolve = attempt{}
-		p.setEndpointsLocked(list)
+		p.setEndpointsLocked(list, time.Now())
 	}
 	p.wakeLocked()
 }
 
-// setEndpointsLocked makes list the endpoints to dial. Those that were known keep their history. Connections to
-// others stay in use until they end, and are not replaced then.
-func (p *Pool[C]) setEndpointsLocked(list []Endpoint) {
-	slots := make([]*slot, 0, len(list))
+// setEndpointsLocked makes list the endpoints to dial. Those that were known keep their connections and history. Others get no
+// more calls as long as there is another one, and end when they are idle.
+func (p *Pool[C]) setEndpointsLocked(list []Endpoint, now time.Time) {
+	known := map[string]*slot[C]{}
+	for _, s := range p.mu.slots {
+		known[s.mu.endpoint.Address] = s
+	}
+	back := map[string]*slot[C]{}
+	for _, s := range p.mu.gone {
+		back[s.mu.endpoint.Address] = s
+	}
+	slots := make([]*slot[C], 0, len(list))
+	taken := make(map[string]bool, len(list))
 	for _, endpoint := range list {
-		is := func(s *slot) bool { return s.endpoint.Address == endpoint.Address }
-		if slices.ContainsFunc(slots, is) {
+		if taken[endpoint.Address] {
 			continue
 		}
-		if i := slices.IndexFunc(p.mu.slots, is); i >= 0 {
-			p.mu.slots[i].endpoint = endpoint
-			slots = append(slots, p.mu.slots[i])
-			continue
+		taken[endpoint.Address] = true
+		s := cmp.Or(known[endpoint.Address], back[endpoint.Address])
+		if s == nil {
+			s = &slot[C]{}
+			s.mu.since = now
+			s.limit = int32(min(p.cfg.Ejection.Failures, math.MaxInt32))
+			s.trip = func() { p.tripped(s) }
+			s.mu.hash = hashOf(endpoint.Address)
 		}
-		slots = append(slots, &slot{endpoint: endpoint})
+		s.mu.endpoint = endpoint
+		s.weight.Store(int64(max(endpoint.Weight, 1)))
+		s.mu.tier = 2 * endpoint.Priority
+		if p.cfg.Zone != "" && endpoint.Zone != p.cfg.Zone {
+			s.mu.tier++
+		}
+		slots = append(slots, s)
 	}
-	p.mu.slots = slots
-	for role := range Role(numRoles) {
-		p.updateFullLocked(role)
+	gone := p.mu.gone[:0:0]
+	for _, old := range [2][]*slot[C]{p.mu.slots, p.mu.gone} {
+		for _, s := range old {
+			if !taken[s.mu.endpoint.Address] {
+				gone = append(gone, s) // until its connections have ended: rebuildLocked
+			}
+		}
 	}
+	if len(gone) > 0 || len(slots) != len(p.mu.slots) {
+		p.log.Info("endpoints", zap.Int("found", len(slots)), zap.Int("gone", len(gone)))
+	}
+	p.mu.slots, p.mu.gone = slots, gone
+	p.changedLocked()
 }
