@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"time"
 	"unsafe"
 
@@ -17,8 +18,6 @@ const (
 	controlBytes  = 64                                 // room for the time stamp of a packet
 	slabSlots     = 256                                // slots that are allocated at once
 	controlOffset = unix.SizeofCmsghdr                 // of the time stamp
-	realClock     = unix.CLOCK_REALTIME                // of the kernel's time stamps
-	ownClock      = unix.CLOCK_MONOTONIC               // of everything else
 	maxWait       = int64(time.Hour / time.Nanosecond) // of an idle emulator
 )
 
@@ -30,7 +29,10 @@ func emulate() error {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("netlab: emulator: timer slack: %w", err)
 	}
-	e := &emulator{}
+	// System calls are raw ones: the scheduler of Go need not know that the thread sleeps, because nothing else is to be run
+	// in this process. A collection of garbage would wait for the thread, so it happens only where answer asks for it.
+	debug.SetGCPercent(-1)
+	e := &emulator{realTime: hurry(), lead: firstLead}
 	for {
 		e.depart()
 		done, err := e.wait()
@@ -41,9 +43,38 @@ func emulate() error {
 }
 
 type emulator struct {
-	ways    [2]*way // by direction; nil before the start
-	nat     nat
+	ways     [2]*way // by direction; nil before the start
+	nat      nat
+	realTime bool
+
+	lead      int64 // nanoseconds that waking up takes, more or less
+	rest      int64 // nanoseconds to leave packets with the kernel after some have been received
+	restUntil int64
+
+	answers int
 	message [maxMessageBytes]byte
+}
+
+// answersPerGC is after how many answers garbage is collected: each leaves some kilobytes.
+const answersPerGC = 1000
+
+// hurry asks for a schedule that runs this thread soon after it has been woken, and reports whether that is a real-time one.
+// With both of two cores busy, packets were late by 45 microseconds in the mean and 0.4 ms at most in real time, by 0.4 and
+// 9 ms with a high priority and a short slice, and by 0.9 and 15 ms without all that. The thread sleeps most of the time,
+// and the kernel keeps a share of the time from real-time threads.
+func hurry() (realTime bool) {
+	const slice = 100 * time.Microsecond // the least that the kernel knows
+	for _, a := range []unix.SchedAttr{
+		{Policy: unix.SCHED_FIFO, Priority: 1},
+		{Policy: unix.SCHED_NORMAL, Nice: -20, Runtime: uint64(slice)},
+		{Policy: unix.SCHED_NORMAL, Runtime: uint64(slice)}, // which ordinary users may ask for
+	} {
+		a.Size = unix.SizeofSchedAttr
+		if unix.SchedSetAttr(0, &a, 0) == nil {
+			return a.Policy == unix.SCHED_FIFO
+		}
+	}
+	return false
 }
 
 // depart sends all that is due.
@@ -58,40 +89,96 @@ func (e *emulator) depart() {
 // wait sleeps until a packet or a request has come, or the next packet is due, and takes what has come, but no more than a
 // batch of packets per direction. It reports true when there will be no further requests.
 func (e *emulator) wait() (done bool, err error) {
+	now := clock()
+	resting := now < e.restUntil
+	until := now + maxWait
+	if resting {
+		until = e.restUntil
+	}
+	for _, w := range e.ways {
+		if w != nil && len(w.moving) > 0 {
+			until = min(until, w.wake(now, e.lead))
+		}
+	}
 	fds := [3]unix.PollFd{{Fd: controlDescriptor, Events: unix.POLLIN}}
 	n := 1
-	timeout := maxWait
-	now := clock(ownClock)
-	for _, w := range e.ways {
-		if w == nil {
-			continue
-		}
-		fds[n] = unix.PollFd{Fd: int32(w.from), Events: unix.POLLIN}
-		n++
-		if len(w.moving) > 0 {
-			timeout = min(timeout, max(0, w.moving[0].at-now))
-		}
+	if e.ways[0] != nil && !resting {
+		fds[1] = unix.PollFd{Fd: leftDescriptor, Events: unix.POLLIN}
+		fds[2] = unix.PollFd{Fd: rightDescriptor, Events: unix.POLLIN}
+		n = 3
 	}
-	t := unix.NsecToTimespec(timeout)
-	switch _, err := unix.Ppoll(fds[:n], &t, nil); {
-	case errors.Is(err, unix.EINTR):
+	timeout := unix.NsecToTimespec(max(0, until-now))
+	switch ready, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), uintptr(n), uintptr(unsafe.Pointer(&timeout)), 0, 0, 0); errno {
+	case 0:
+		if ready == 0 {
+			e.woken(clock() - until)
+		}
+	case unix.EINTR:
 		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("netlab: emulator: poll: %w", err)
+	default:
+		return false, fmt.Errorf("netlab: emulator: poll: %w", errno)
 	}
+	rested := resting && clock() >= e.restUntil
+	received := 0
 	for i, w := range e.ways {
-		if w == nil || fds[1+i].Revents == 0 {
+		if fds[1+i].Revents == 0 && !rested {
 			continue
 		}
-		if err := w.receive(e.translate(Direction(i))); err != nil {
+		n, err := w.receive(e.translate(Direction(i)))
+		if err != nil {
 			return false, err
 		}
+		received += n
+	}
+	if received > 0 && e.rest > 0 {
+		e.restUntil = clock() + e.rest
 	}
 	if fds[0].Revents != 0 {
 		return e.answer()
 	}
 	return false, nil
 }
+
+// wake returns when to wake up for the next packet: earlier than it leaves by what waking up takes. If that was too early the
+// emulator stays awake. Packets that follow each other closely leave together, because a wake-up costs much more than a packet.
+func (w *way) wake(now, lead int64) int64 {
+	at := w.moving[0].at
+	if second, ok := w.moving.second(); ok && second.at-at < w.gather {
+		at += w.gather
+	}
+	switch {
+	case at-now > lead:
+		w.expected = at
+		return at - lead
+	case at == w.expected:
+		return now
+	}
+	return at
+}
+
+// woken learns from a wake-up that was late by some nanoseconds. The lead becomes what a quarter of the wake-ups are
+// within, so that most come late by a little, and the others stay awake for little.
+func (e *emulator) woken(late int64) {
+	if late > e.lead {
+		e.lead = min(e.lead+leadStep, maxLead)
+	} else {
+		e.lead = max(e.lead-3*leadStep, 0)
+	}
+}
+
+const (
+	firstLead = int64(50 * time.Microsecond)
+	leadStep  = int64(2 * time.Microsecond)
+	maxLead   = int64(200 * time.Microsecond)
+)
+
+// restFor is how long the emulator may leave packets with the kernel, which notes when they came: much less than what they
+// are delayed by anyhow. So one wake-up takes several.
+func restFor(left, right Link) int64 {
+	return int64(min(left.Delay/2, right.Delay/2, maxRest))
+}
+
+const maxRest = 500 * time.Microsecond
 
 func (e *emulator) translate(d Direction) func([]byte) bool {
 	switch {
@@ -114,7 +201,7 @@ func (e *emulator) answer() (done bool, err error) {
 	}
 	var (
 		q request
-		r response
+		r = response{RealTime: e.realTime}
 	)
 	if err := json.Unmarshal(e.message[:n], &q); err != nil {
 		r.Error = err.Error()
@@ -131,6 +218,9 @@ func (e *emulator) answer() (done bool, err error) {
 		return false, fmt.Errorf("netlab: emulator: %w", err)
 	}
 	_, err = unix.Write(controlDescriptor, b)
+	if e.answers++; e.answers%answersPerGC == 0 {
+		runtime.GC()
+	}
 	return err != nil, nil
 }
 
@@ -147,14 +237,28 @@ func (e *emulator) apply(q request) error {
 	case q.Rebind != nil:
 		e.nat.rebind(q.Rebind.Rebinding, q.Rebind.Address)
 	}
+	e.rest = restFor(e.ways[0].model.link, e.ways[1].model.link)
+	e.restUntil = 0
+	for _, w := range e.ways {
+		w.gather = int64(min(w.model.link.Delay/gatherShare, maxGather))
+	}
 	return nil
 }
+
+// Packets that follow each other within the gathering time leave together at its end. It is a small share of the delay. At
+// 200 Mbit/s the emulator took 42 microseconds of a core for a packet without it, and 26 with 100 microseconds.
+const (
+	gatherShare = 64
+	maxGather   = 150 * time.Microsecond
+)
 
 // A way is one direction: packets are received from one socket and sent to the other.
 type way struct {
 	from, to int // sockets
 	model    *model
 	seq      uint64
+	gather   int64      // nanoseconds that a packet may be late so that others leave with it
+	expected int64      // departure of the packet that wake has last been asked for
 	moving   departures // packets that were received and not sent; at most maxPackets
 
 	// Packets are in slots. The ones of rx are for the next packets to be received, those of moving are in use, and free has
@@ -204,18 +308,20 @@ func (w *way) slot() (int, bool) {
 	return s, true
 }
 
-// receive takes one batch of packets. translate changes a packet in place or reports that it has to be dropped; nil does
+// receive takes one batch of packets and returns how many. translate changes a packet in place or reports that it has to be dropped; nil does
 // neither.
-func (w *way) receive(translate func([]byte) bool) error {
+func (w *way) receive(translate func([]byte) bool) (n int, err error) {
 	n, errno := w.rx.receive(w.from)
-	if errno != 0 {
-		if errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ENETDOWN {
-			return nil
-		}
-		return fmt.Errorf("netlab: emulator: receive: %w", errno)
+	switch errno {
+	case 0:
+	case unix.EAGAIN, unix.EINTR, unix.ENETDOWN:
+		return 0, nil
+	default:
+		return 0, fmt.Errorf("netlab: emulator: receive: %w", errno)
 	}
-	now := clock(ownClock)
-	offset := clock(realClock) - now
+	t := time.Now()
+	now := int64(t.Sub(began))
+	offset := t.UnixNano() - now // of the kernel's time stamps
 	for i := range n {
 		slot, length := w.rxSlots[i], w.rx.length(i)
 		if length <= frameHeader || length > w.frameBytes {
@@ -249,7 +355,7 @@ func (w *way) receive(translate func([]byte) bool) error {
 		}
 	}
 	w.rx.reset(n)
-	return nil
+	return n, nil
 }
 
 func (w *way) move(slot, length int, at int64) {
@@ -261,7 +367,7 @@ func (w *way) move(slot, length int, at int64) {
 // depart sends the packets that are due.
 func (w *way) depart() {
 	for {
-		now := clock(ownClock)
+		now := clock()
 		n := 0
 		for n < batch && len(w.moving) > 0 && w.moving[0].at <= now {
 			d := w.moving.pop()
@@ -284,7 +390,7 @@ func (w *way) depart() {
 				sent++
 				continue
 			}
-			now := clock(ownClock)
+			now := clock()
 			for _, d := range w.txFlights[sent : sent+count] {
 				w.model.departed(now, d.at, w.lengths[d.slot]-frameHeader)
 				w.free = append(w.free, d.slot)
@@ -301,18 +407,16 @@ func (w *way) snapshot() Stats {
 	if s, err := unix.GetsockoptTpacketStats(w.from, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 		w.model.stats.Dropped.Kernel += uint64(s.Drops) // since it was asked the last time
 	}
-	s := w.model.snapshot(clock(ownClock))
+	s := w.model.snapshot(clock())
 	s.HeldPackets = len(w.moving)
 	return s
 }
 
-func clock(id int32) int64 {
-	var t unix.Timespec
-	if err := unix.ClockGettime(id, &t); err != nil {
-		panic(fmt.Sprintf("netlab: clock %d: %v", id, err)) // every Linux has both clocks
-	}
-	return t.Nano()
-}
+// began is when the clock of this process was 0.
+var began = time.Now()
+
+// clock returns the monotonic time of this process in nanoseconds. It makes no system call.
+func clock() int64 { return int64(time.Since(began)) }
 
 // A vector is the argument of recvmmsg(2) and sendmmsg(2).
 type vector struct {
@@ -361,12 +465,12 @@ func (v *vector) stamp(i int) (int64, bool) {
 }
 
 func (v *vector) receive(fd int) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.headers[0])), batch, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.headers[0])), batch, unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 
 // send sends the messages from first to before end, or at least the first of them.
 func (v *vector) send(fd, first, end int) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.headers[first])), uintptr(end-first), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.headers[first])), uintptr(end-first), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }

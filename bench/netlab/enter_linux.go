@@ -110,8 +110,9 @@ func runInside(failed error) error {
 	runtime.LockOSThread() // Pdeathsig is about the thread that starts the process
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 16) // some, in case they come before the process can take them
-	signal.Notify(signals, forwarded()...)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGQUIT)
 	defer signal.Stop(signals)
+	terminal := ofTerminal()
 
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = os.Args
@@ -131,6 +132,9 @@ func runInside(failed error) error {
 	for {
 		select {
 		case s := <-signals:
+			if terminal && (s == syscall.SIGINT || s == syscall.SIGQUIT) {
+				continue // the terminal has sent it to both processes
+			}
 			_ = cmd.Process.Signal(s) // fails only when it has ended, which the next turn sees
 		case err := <-ended:
 			os.Exit(exitCode(err))
@@ -153,16 +157,14 @@ func exitCode(err error) int {
 	return exit.ExitCode()
 }
 
-// forwarded returns the signals to pass on. A terminal sends its signals to both processes already.
-func forwarded() []os.Signal {
-	signals := []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2}
+// ofTerminal reports whether a terminal sends its signals to this process and those it starts.
+func ofTerminal() bool {
 	for fd := range 3 {
 		if group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
-			signal.Ignore(syscall.SIGINT, syscall.SIGQUIT)
-			return signals
+			return true
 		}
 	}
-	return append(signals, syscall.SIGINT, syscall.SIGQUIT)
+	return false
 }
 
 // hint names the settings that forbid user namespaces, as far as they are set.
@@ -191,7 +193,9 @@ const (
 func emulatorCommand(files []*os.File) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{os.Args[0], "netlab-emulator"} // for those who look at processes; nobody reads it
-	cmd.Env = append(os.Environ(), roleVariable+"="+roleEmulator)
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleEmulator,
+		"GODEBUG=asyncpreemptoff=1",                        // its one goroutine never runs for long
+		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0") // the race detector would let Close wait for a second
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's signals are not for the emulator

@@ -209,6 +209,17 @@ func (h *departures) push(d departure) {
 	q[i] = d
 }
 
+// second returns the packet that leaves after the first one.
+func (h departures) second() (d departure, ok bool) {
+	switch {
+	case len(h) < 2:
+		return departure{}, false
+	case len(h) == 2 || h[1].before(h[2]):
+		return h[1], true
+	}
+	return h[2], true
+}
+
 func (h *departures) pop() departure {
 	q := *h
 	first, last := q[0], q[len(q)-1]

@@ -2,8 +2,8 @@ package netlab
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -75,15 +75,10 @@ func setUpDevices(addresses []netip.Addr, mtu int) (emulator int, err error) {
 	if err := n.addPair(mtu); err != nil {
 		return 0, fmt.Errorf("new pair of virtual Ethernet devices: %w", err)
 	}
-	index := map[string]int{"lo": 0, hostDevice: 0, emulatorDevice: 0}
-	for name := range index {
+	index := map[string]int{}
+	for _, name := range []string{"lo", hostDevice, emulatorDevice} {
 		if index[name], err = deviceIndex(name); err != nil {
 			return 0, fmt.Errorf("index of %s: %w", name, err)
-		}
-	}
-	for _, device := range []string{hostDevice, emulatorDevice} {
-		if err := noChecksumOffload(device); err != nil {
-			return 0, fmt.Errorf("checksum offload of %s: %w", device, err)
 		}
 	}
 	for _, a := range addresses {
@@ -91,9 +86,27 @@ func setUpDevices(addresses []netip.Addr, mtu int) (emulator int, err error) {
 			return 0, fmt.Errorf("address %v: %w", a, err)
 		}
 	}
-	for name, flags := range map[string]uint32{"lo": 0, hostDevice: unix.IFF_NOARP, emulatorDevice: unix.IFF_NOARP} {
-		if err := n.setUp(index[name], flags); err != nil {
+	if err := n.setUp(index["lo"], 0); err != nil {
+		return 0, fmt.Errorf("switching on lo: %w", err)
+	}
+	pair := []string{hostDevice, emulatorDevice}
+	for _, name := range pair {
+		// Checksums are computed and super packets cut before the device has them.
+		if _, err := ethtool(name, setTxChecksum, 0); err != nil {
+			return 0, fmt.Errorf("checksum offload of %s: %w", name, err)
+		}
+		if err := n.setUp(index[name], unix.IFF_NOARP); err != nil {
 			return 0, fmt.Errorf("switching on %s: %w", name, err)
+		}
+	}
+	for _, name := range pair {
+		// A device takes no packets before the kernel has noticed, in the background, that the other end is on; asking
+		// makes it notice.
+		switch up, err := ethtool(name, getLink, 0); {
+		case err != nil:
+			return 0, fmt.Errorf("state of %s: %w", name, err)
+		case up == 0:
+			return 0, fmt.Errorf("%s has no carrier", name)
 		}
 	}
 	return index[emulatorDevice], nil
@@ -131,23 +144,29 @@ func withSocket(f func(fd int) error) error {
 	return f(fd)
 }
 
-// noChecksumOffload makes the kernel compute checksums and cut super packets before the device has them.
-func noChecksumOffload(device string) error {
-	const setTxChecksum = 0x17 // ETHTOOL_STXCSUM
-	value := struct{ command, data uint32 }{setTxChecksum, 0}
+// Commands of ethtool.
+const (
+	getLink       = 0x0a // ETHTOOL_GLINK
+	setTxChecksum = 0x17 // ETHTOOL_STXCSUM
+)
+
+// ethtool asks a device for a value, or sets it.
+func ethtool(device string, command, data uint32) (uint32, error) {
+	value := struct{ command, data uint32 }{command, data}
 	request := struct { // struct ifreq
 		name [unix.IFNAMSIZ]byte
 		data unsafe.Pointer
 		_    [24 - unsafe.Sizeof(uintptr(0))]byte
 	}{data: unsafe.Pointer(&value)}
 	copy(request.name[:], device)
-	return withSocket(func(fd int) error {
+	err := withSocket(func(fd int) error {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
 		if errno != 0 {
 			return errno
 		}
 		return nil
 	})
+	return value.data, err
 }
 
 // socketBufferBytes is what the kernel may hold for the emulator while that does not run, and accounts for each packet:
@@ -184,13 +203,11 @@ func packetSocket(device int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "packets"), nil
 }
 
-var errClosed = errors.New("the lab is closed")
-
 func (ns *namespace) do(f func() error) error {
 	ns.mu.Lock()
 	if ns.mu.file == nil {
 		ns.mu.Unlock()
-		return fmt.Errorf("netlab: %w", errClosed)
+		return fmt.Errorf("netlab: host: %w", net.ErrClosed)
 	}
 	fd, err := unix.FcntlInt(ns.mu.file.Fd(), unix.F_DUPFD_CLOEXEC, 0) // so that close need not wait for f
 	ns.mu.Unlock()

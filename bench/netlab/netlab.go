@@ -87,6 +87,7 @@ type Lab struct {
 	Left, Right *Host
 
 	emulator *exec.Cmd
+	realTime bool
 	ended    chan struct{} // closed when the emulator has exited; its error is in exit
 	exit     error
 
@@ -165,12 +166,17 @@ func (l *Lab) startEmulator(cfg Config, sockets []*os.File) error {
 		close(l.ended)
 	}()
 	l.mu.control = control
-	_, err = l.ask(request{Start: &start{Seed: cfg.Seed, MaxPackets: cfg.MaxPackets, MTU: cfg.DeviceMTU, Links: l.mu.links}})
+	r, err := l.ask(request{Start: &start{Seed: cfg.Seed, MaxPackets: cfg.MaxPackets, MTU: cfg.DeviceMTU, Links: l.mu.links}})
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	l.realTime = r.RealTime
 	return nil
 }
+
+// RealTime reports whether the kernel runs the emulator as soon as there is something to do, which root may ask for.
+// Otherwise it has a high priority at most, and packets are late while all cores are busy: see [Stats].LatePackets.
+func (l *Lab) RealTime() bool { return l.realTime }
 
 // A request to the emulator has one of the fields, or none to ask for figures. It is one message of JSON.
 type request struct {
@@ -197,8 +203,9 @@ type rebind struct {
 
 // A response has the figures after the request.
 type response struct {
-	Error string
-	Stats [2]Stats
+	Error    string
+	RealTime bool
+	Stats    [2]Stats
 }
 
 const (
