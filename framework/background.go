@@ -1,6 +1,10 @@
 package framework
 
-import "runtime"
+import (
+	"runtime"
+
+	"github.com/mycel-rpc/mycel/framework/internal/content"
+)
 
 // background bounds how many goroutines encode and decode large messages of class bulk at the same time, on both sides of
 // the process. Where these travel through shared memory nothing else slows them down, and a call of another class, which
@@ -13,8 +17,8 @@ const backgroundBytes = 64 << 10
 
 // enterBackground waits for its turn to encode or decode a message of about n bytes, if the class is bulk, and reports
 // whether leaveBackground is to be called. Types with methods of their own do not wait: those might do anything.
-func (m *messageSpec) enterBackground(class Class, n int) bool {
-	if class != ClassBulk || n < backgroundBytes || !m.InPlace() {
+func enterBackground(k *content.Kind, class Class, n int) bool {
+	if class != ClassBulk || n < backgroundBytes || !k.InPlace() {
 		return false
 	}
 	background <- struct{}{}

@@ -49,6 +49,9 @@ type MethodDescription struct {
 	ResponseSchema []byte        `cbor:"response_schema"`
 	RequestText    string        `cbor:"request_text"` // the schema for people
 	ResponseText   string        `cbor:"response_text"`
+
+	// Sent is how the responses are made smaller.
+	Sent MessageStats `cbor:"sent"`
 }
 
 // Methods that every [Server] serves, on the control class.
@@ -111,6 +114,7 @@ func (s *Server) reflect(_ context.Context, q *ReflectRequest) (*ReflectResponse
 		}
 		d.RequestSchema, d.RequestText = described(m.sp.req.Codec)
 		d.ResponseSchema, d.ResponseText = described(m.sp.rsp.Codec)
+		d.Sent = Messages{m.sp.rsp}.Stats()
 		r.Methods = append(r.Methods, d)
 	}
 	return r, nil

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,10 @@ type ClientConfig struct {
 
 	// DialTimeout bounds one attempt to connect. 0 means 10 s.
 	DialTimeout time.Duration
+
+	// ListenPacket opens the UDP socket of each connection, which owns it: to bind it to an address or a network. nil means one at
+	// any address.
+	ListenPacket func(context.Context) (net.PacketConn, error)
 
 	// Resolver finds the servers; the target is then the name that it knows them by. nil means that the target says it.
 	Resolver pool.Resolver
@@ -126,7 +131,10 @@ type dialFunc func(ctx context.Context, address string, conf streams.Config) (*s
 func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
 	c := &Client{cfg: cfg, tickets: streams.NewTickets()}
 	c.mu.last = map[string]*streams.Conn{}
-	d, err := newDispatcher(cfg.ServeInterceptors, cfg.Gates, 0, cfg.MaxMessageBytes, cfg.Objects, cfg.Compression, cfg.Logger)
+	d, err := newDispatcher(dispatcherConfig{
+		interceptors: cfg.ServeInterceptors, gates: cfg.Gates, maxMessage: cfg.MaxMessageBytes,
+		limits: cfg.Limits, objects: cfg.Objects, compression: cfg.Compression, log: cfg.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +170,8 @@ func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) 
 }
 
 func (c *Client) connConfig() streams.Config {
-	conf := c.dispatcher.connConfig(c.cfg.TLS, c.cfg.MaxMessageBytes, c.cfg.Limits, c.cfg.Interceptors)
-	conf.Tickets, conf.EarlyData = c.tickets, c.cfg.EarlyData
+	conf := c.dispatcher.connConfig(c.cfg.TLS, c.cfg.Interceptors)
+	conf.Tickets, conf.EarlyData, conf.ListenPacket = c.tickets, c.cfg.EarlyData, c.cfg.ListenPacket
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(conn *streams.Conn) any {
 		peer := newOwner(conn).(*Peer)
@@ -258,6 +266,16 @@ func (c *Client) Endpoints() []pool.Status { return c.conns.Endpoints() }
 func (c *Client) limit() int { return c.maxMessage }
 
 func (c *Client) plain() bool { return len(c.cfg.Interceptors) == 0 }
+
+// SetCompression changes at run time whether the messages that the client sends are made smaller, on all connections.
+func (c *Client) SetCompression(to Compression) {
+	c.uncompressed.Store(to == CompressOff)
+	for _, role := range []pool.Role{pool.Main, pool.Bulk} {
+		for _, conn := range c.conns.Conns(role) {
+			peerOf(conn.Conn).SetCompression(to)
+		}
+	}
+}
 
 // Close ends every connection at once; calls in progress fail. It returns when the handlers that the client serves
 // have returned, or with an error when some have not after five seconds. It is idempotent.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/mycel-rpc/mycel/framework/internal/content"
 	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/pool"
 	"github.com/mycel-rpc/mycel/streams"
@@ -30,14 +31,16 @@ type clientCall struct {
 	via  connector
 	md   []wire.Pair
 
-	conn     *streams.Conn
-	call     *streams.Call // nil until the request has been sent; replaced under mu by another attempt
-	request  any           // of a call with one request, until something has been received: to try again
-	attempts int
-	avoid    []*pool.Health  // endpoints that have failed the call
-	scope    *largeobj.Scope // of conn; nil if messages cannot refer to large objects
-	deltas   deltas
-	pooled   bool // finishUnary may reuse it
+	conn      *streams.Conn
+	call      *streams.Call // nil until the request has been sent; replaced under mu by another attempt
+	request   any           // of a call with one request, until something has been received: to try again
+	attempts  int
+	avoid     []*pool.Health  // endpoints that have failed the call
+	scope     *largeobj.Scope // of conn; nil if messages cannot refer to large objects
+	deltas    content.Deltas
+	principal uint64 // for whom the call is made, on conn
+	whole     bool   // the peer has missed what the request referred to
+	pooled    bool   // finishUnary may reuse it
 
 	mu struct {
 		sync.Mutex
@@ -146,36 +149,44 @@ func notStarted(ctx context.Context, err error) error {
 
 func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, error) {
 	sp := c.info.spec
+	c.principal = peerOf(conn).content.Principal(principalOf(c.ctx))
 	if sp.linked {
-		c.scope = conn.Owner().(*Peer).objects.NewScope(false, false)
+		c.scope = peerOf(conn).objects.NewScope(false, false)
 	}
-	h := wire.Request{MethodNum: conn.MethodNum(sp.info.Method), Timeout: remaining(c.ctx), Metadata: c.md}
+	h := wire.Request{MethodNum: conn.MethodNum(sp.info.Method), Timeout: remaining(c.ctx), Metadata: c.md, Principal: c.principal}
 	if h.MethodNum == 0 {
 		h.Name = []byte(sp.info.Method)
 	}
-	if msg != nil {
-		h.Schema = sp.req.ref(conn)
-	}
 	if msg == nil {
-		b := sp.req.buffer()
+		b := wire.NewBuffer(headerRoom)
 		b.B = wire.AppendRequest(b.B, &h)
 		return b, nil
 	}
-	if sp.req.enterBackground(c.info.Class, sp.req.size.expected()) {
+	if enterBackground(sp.req, c.info.Class, sp.req.ExpectedBytes()) {
 		defer leaveBackground()
 	}
-	body, err := sp.req.packed(conn, &h.Schema, msg, c.scope, InvalidArgument)
-	if err != nil {
-		return nil, err
+	o := c.encoder(conn)
+	o.Deltas = nil // it is no message of a stream
+	if err := o.Prepare(msg); err != nil {
+		return nil, messageError(c.ctx, InvalidArgument, err)
 	}
+	h.Schema = o.Ref
 	var b *wire.Buffer
 	if c.info.Kind == KindUnary {
-		b = sp.req.payload(conn)
+		b = o.Payload()
 	} else {
-		b = sp.req.buffer()
+		b = o.Buffer()
 	}
 	b.B = wire.AppendRequest(b.B, &h)
-	return sp.req.behind(b, body, conn, &h.Schema, msg, c.scope, InvalidArgument)
+	b, err := o.Append(b, msg)
+	return b, messageError(c.ctx, InvalidArgument, err)
+}
+
+// encoder returns what encodes a request for a connection.
+func (c *clientCall) encoder(conn *streams.Conn) content.Out {
+	return content.Out{
+		Kind: c.info.spec.req, Link: peerOf(conn).content, Scope: c.scope, Deltas: &c.deltas, Principal: c.principal, Whole: c.whole,
+	}
 }
 
 func (c *clientCall) Send(msg any) error {
@@ -186,11 +197,10 @@ func (c *clientCall) Send(msg any) error {
 	if c.info.Kind == KindUnary || c.info.Kind == KindServerStream {
 		return Errorf(FailedPrecondition, "%s: the call takes one request", c.info.Method)
 	}
-	sp := c.info.spec
-	ref := sp.req.ref(c.conn)
-	b, err := sp.req.message(&c.deltas, c.conn, &ref, msg, c.scope, InvalidArgument)
+	o := c.encoder(c.conn)
+	b, err := o.Message(msg)
 	if err != nil {
-		return err
+		return messageError(c.ctx, InvalidArgument, err)
 	}
 	defer b.Release()
 	if err := c.call.Send(b.B); err != nil {
@@ -292,10 +302,17 @@ func (c *clientCall) decode(ref *wire.SchemaRef, b *wire.Buffer, n int, msg any)
 		return convert(c.ctx, err)
 	}
 	body, shared := b.Message(n)
-	if c.info.spec.rsp.enterBackground(c.info.Class, len(body)) {
+	if enterBackground(c.info.spec.rsp, c.info.Class, len(body)) {
 		defer leaveBackground()
 	}
-	return c.info.spec.rsp.decode(writer, ref.Codec, &c.deltas, body, shared, msg, c.scope, c.via.limit())
+	in := content.In{
+		Kind: c.info.spec.rsp, Link: peerOf(c.conn).content, Scope: c.scope, Deltas: &c.deltas, Principal: c.principal,
+		Limit: c.via.limit(), Wait: c.ctx,
+	}
+	if c.info.Kind == KindUnary || c.info.Kind == KindClientStream {
+		in.Deltas = nil // it is no message of a stream
+	}
+	return messageError(c.ctx, InvalidArgument, in.Decode(writer, ref.Codec, body, shared, msg))
 }
 
 // response handles the last frame of the call. It reports true when the call has been started again.
@@ -390,7 +407,7 @@ func (c *clientCall) Close(reason error) {
 	if closed || call == nil {
 		return
 	}
-	c.deltas.close()
+	c.deltas.Close()
 	if status == nil {
 		c.scope.Answered()
 		c.scope.GivenUp()

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mycel-rpc/mycel/framework/internal/content"
 	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 )
@@ -15,15 +16,34 @@ import (
 // defaultStreamingCalls bounds the streaming calls in progress, per class.
 const defaultStreamingCalls = 64 << 10
 
+// dispatcherConfig is what a server and a client have in common in their configurations.
+type dispatcherConfig struct {
+	interceptors   []ServerInterceptor
+	gates          Gates
+	streamingCalls int
+	maxMessage     int
+	limits         ConnLimits
+	objects        *largeobj.Store
+	compression    Compression
+	log            *zap.Logger
+}
+
+const (
+	defaultTableBytes = 4 << 20
+	minTableBytes     = 4 << 10
+	maxTableBytes     = 1 << 30
+)
+
 // newDispatcher makes the serving half of a server or a client.
-func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage int, objects *largeobj.Store, compression Compression, log *zap.Logger) (*dispatcher, error) {
-	if compression != CompressAdaptive && compression != CompressOff {
-		return nil, fmt.Errorf("framework: Compression is %d, must be CompressAdaptive or CompressOff", compression)
+func newDispatcher(cfg dispatcherConfig) (*dispatcher, error) {
+	if !cfg.compression.valid() {
+		return nil, fmt.Errorf("framework: Compression is %d, must be CompressAdaptive or CompressOff", cfg.compression)
 	}
-	g, err := newGate(gates)
+	g, err := newGate(cfg.gates)
 	if err != nil {
 		return nil, err
 	}
+	streaming := cfg.streamingCalls
 	if streaming == 0 {
 		streaming = defaultStreamingCalls
 	}
@@ -32,43 +52,49 @@ func newDispatcher(wrap []ServerInterceptor, gates Gates, streaming, maxMessage 
 	if err != nil {
 		return nil, fmt.Errorf("framework: MaxStreamingCalls is %d, must be positive", streaming)
 	}
-	if log == nil {
-		log = zap.NewNop()
-	}
-	if maxMessage == 0 {
-		maxMessage = streams.DefaultMaxMessageBytes
-	}
-	if objects == nil {
-		objects = largeobj.Default()
-	}
 	d := &dispatcher{
-		methods: newRegistry(wrap), gate: g, streaming: sg, base: context.Background(), maxMessage: maxMessage, objects: objects, compression: compression, log: log,
+		methods: newRegistry(cfg.interceptors), gate: g, streaming: sg, base: context.Background(),
+		maxMessage: cfg.maxMessage, tableBytes: max(cfg.limits.MaxTableBytes, 0), limits: cfg.limits, objects: cfg.objects, log: cfg.log,
 	}
+	if d.log == nil {
+		d.log = zap.NewNop()
+	}
+	if d.maxMessage == 0 {
+		d.maxMessage = streams.DefaultMaxMessageBytes
+	}
+	if cfg.limits.MaxTableBytes == 0 {
+		d.tableBytes = defaultTableBytes
+	}
+	if d.tableBytes != 0 && d.tableBytes < minTableBytes || d.tableBytes > maxTableBytes {
+		return nil, fmt.Errorf("framework: Limits.MaxTableBytes is %d, must be 0 for 4 MiB, negative for none, or %d to %d", d.tableBytes, minTableBytes, maxTableBytes)
+	}
+	if d.objects == nil {
+		d.objects = largeobj.Default()
+	}
+	d.uncompressed.Store(cfg.compression == CompressOff)
 	d.registerObjects()
 	return d, nil
 }
 
 // connConfig is how the connections of a server or a client are made. wrap are the interceptors of calls to the peer.
-func (d *dispatcher) connConfig(tls *tls.Config, maxMessage int, limits ConnLimits, wrap []ClientInterceptor) streams.Config {
+func (d *dispatcher) connConfig(tls *tls.Config, wrap []ClientInterceptor) streams.Config {
 	names, schemas := d.methods.announcement()
 	return streams.Config{
 		TLS:              tls,
-		MaxMessageBytes:  maxMessage,
-		MaxStreams:       limits.MaxStreams,
-		MaxPendingBytes:  limits.MaxPendingBytes,
-		HandshakeTimeout: limits.HandshakeTimeout,
-		IdleTimeout:      limits.IdleTimeout,
-		SilenceTimeout:   limits.SilenceTimeout,
+		MaxMessageBytes:  d.maxMessage,
+		MaxStreams:       d.limits.MaxStreams,
+		MaxPendingBytes:  d.limits.MaxPendingBytes,
+		HandshakeTimeout: d.limits.HandshakeTimeout,
+		IdleTimeout:      d.limits.IdleTimeout,
+		SilenceTimeout:   d.limits.SilenceTimeout,
 		Load:             d.gate.occupancy,
 		Methods:          names,
 		Schemas:          schemas,
 		Logger:           d.log,
-		Serve:            func(in *streams.Incoming) { d.serve(in, in.Conn().Owner().(*Peer)) },
-		NewOwner: func(c *streams.Conn) any {
-			p := newPeer(c, d.objects, d.maxMessage, wrap)
-			p.uncompressed = c.RemoteAddr().Network() == "pipe" || d.compression == CompressOff
-			return p
-		},
+		Serve:            func(in *streams.Incoming) { d.serve(in, peerOf(in.Conn())) },
+		NewOwner:         func(c *streams.Conn) any { return newPeer(c, d, wrap) },
+		Table:            content.Offer(d.tableBytes),
+		Notices:          func(c *streams.Conn, block []byte) error { return peerOf(c).content.Handle(block) },
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mycel-rpc/mycel/framework/internal/content"
 	"github.com/mycel-rpc/mycel/wire"
 	"github.com/mycel-rpc/mycel/wire/codec"
 )
@@ -30,8 +31,6 @@ type Sender[T any] interface {
 func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *spec {
 	sp := &spec{info: CallInfo{Method: name, Kind: kind}}
 	sp.info.spec = sp
-	sp.req.what, sp.rsp.what = name+": request", name+": response"
-	sp.req.choice, sp.rsp.choice = newChoice(), newChoice()
 	service, method, ok := strings.Cut(name, "/")
 	if !ok || service == "" || method == "" || len(name) > wire.MaxMethodBytes {
 		panic(fmt.Sprintf(`framework: method name %q is not of the form "service/Method" with at most %d bytes`, name, wire.MaxMethodBytes))
@@ -42,18 +41,15 @@ func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *sp
 	if !sp.info.Class.Valid() || sp.info.Timeout < 0 || sp.inline && kind != KindUnary {
 		panic(fmt.Sprintf("framework: method %s: the class is unknown, the timeout negative or a streaming method inline", name))
 	}
-	var err error
-	if sp.req.Codec, err = codec.Of[Req](); err != nil {
+	req, err := codec.Of[Req]()
+	if err != nil {
 		panic(fmt.Sprintf("framework: method %s: request: %v", name, err))
 	}
-	if sp.rsp.Codec, err = codec.Of[Resp](); err != nil {
+	rsp, err := codec.Of[Resp]()
+	if err != nil {
 		panic(fmt.Sprintf("framework: method %s: response: %v", name, err))
 	}
-	for _, m := range []*messageSpec{&sp.req, &sp.rsp} {
-		if m.Secret() {
-			m.choice = nil
-		}
-	}
+	sp.req, sp.rsp = content.NewKind(name+": request", req, sp.content), content.NewKind(name+": response", rsp, sp.content)
 	sp.linked = sp.req.Linked() || sp.rsp.Linked()
 	sp.newReq = func() any { return new(Req) }
 	sp.newRsp = func() any { return new(Resp) }
@@ -64,17 +60,26 @@ func declare[Req, Resp any](name string, kind CallKind, opts []MethodOption) *sp
 	return sp
 }
 
+// declared is what the four kinds of methods have in common.
+type declared struct{ sp *spec }
+
+// Name returns the name of the method.
+func (m declared) Name() string { return m.sp.info.Method }
+
+// Requests returns the requests of the method, to see and to change how they are made smaller.
+func (m declared) Requests() Messages { return Messages{m.sp.req} }
+
+// Responses returns the responses of the method, to see and to change how they are made smaller.
+func (m declared) Responses() Messages { return Messages{m.sp.rsp} }
+
 // Unary declares a method with one request and one response.
-type Unary[Req, Resp any] struct{ sp *spec }
+type Unary[Req, Resp any] struct{ declared }
 
 // NewUnary declares a unary method, for both sides. The name has the form "service/Method"; a version in the service
 // name leaves room for incompatible changes. It panics if the name, an option or a message type is not usable.
 func NewUnary[Req, Resp any](name string, opts ...MethodOption) Unary[Req, Resp] {
-	return Unary[Req, Resp]{declare[Req, Resp](name, KindUnary, opts)}
+	return Unary[Req, Resp]{declared{declare[Req, Resp](name, KindUnary, opts)}}
 }
-
-// Name returns the name of the method.
-func (m Unary[Req, Resp]) Name() string { return m.sp.info.Method }
 
 // Call calls the method and waits for the response. It borrows req until it returns.
 // The error is an [*Error]: what the handler returned, or why the call did not get that far.
@@ -100,15 +105,12 @@ func (m Unary[Req, Resp]) Handle(r Registrar, h func(ctx context.Context, req *R
 }
 
 // ServerStream declares a method with one request and any number of responses.
-type ServerStream[Req, Resp any] struct{ sp *spec }
+type ServerStream[Req, Resp any] struct{ declared }
 
 // NewServerStream declares a server streaming method; see [NewUnary].
 func NewServerStream[Req, Resp any](name string, opts ...MethodOption) ServerStream[Req, Resp] {
-	return ServerStream[Req, Resp]{declare[Req, Resp](name, KindServerStream, opts)}
+	return ServerStream[Req, Resp]{declared{declare[Req, Resp](name, KindServerStream, opts)}}
 }
-
-// Name returns the name of the method.
-func (m ServerStream[Req, Resp]) Name() string { return m.sp.info.Method }
 
 // Call calls the method and returns its responses as an iterator, to be used once. The sequence ends after
 // the last response or with an error; leaving the loop early cancels the call on the server. It borrows req until
@@ -144,15 +146,12 @@ func (m ServerStream[Req, Resp]) Handle(r Registrar, h func(ctx context.Context,
 }
 
 // ClientStream declares a method with any number of requests and one response.
-type ClientStream[Req, Resp any] struct{ sp *spec }
+type ClientStream[Req, Resp any] struct{ declared }
 
 // NewClientStream declares a client streaming method; see [NewUnary].
 func NewClientStream[Req, Resp any](name string, opts ...MethodOption) ClientStream[Req, Resp] {
-	return ClientStream[Req, Resp]{declare[Req, Resp](name, KindClientStream, opts)}
+	return ClientStream[Req, Resp]{declared{declare[Req, Resp](name, KindClientStream, opts)}}
 }
-
-// Name returns the name of the method.
-func (m ClientStream[Req, Resp]) Name() string { return m.sp.info.Method }
 
 // Open starts a call of the method. The result must be closed.
 func (m ClientStream[Req, Resp]) Open(ctx context.Context, c Caller, opts ...CallOption) (*Upload[Req, Resp], error) {
@@ -173,15 +172,12 @@ func (m ClientStream[Req, Resp]) Handle(r Registrar, h func(ctx context.Context,
 }
 
 // Bidi declares a method with any number of requests and responses.
-type Bidi[Req, Resp any] struct{ sp *spec }
+type Bidi[Req, Resp any] struct{ declared }
 
 // NewBidi declares a bidirectional streaming method; see [NewUnary].
 func NewBidi[Req, Resp any](name string, opts ...MethodOption) Bidi[Req, Resp] {
-	return Bidi[Req, Resp]{declare[Req, Resp](name, KindBidi, opts)}
+	return Bidi[Req, Resp]{declared{declare[Req, Resp](name, KindBidi, opts)}}
 }
-
-// Name returns the name of the method.
-func (m Bidi[Req, Resp]) Name() string { return m.sp.info.Method }
 
 // Open starts a call of the method. The result must be closed.
 func (m Bidi[Req, Resp]) Open(ctx context.Context, c Caller, opts ...CallOption) (*BidiCall[Req, Resp], error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/mycel-rpc/mycel/framework/internal/content"
 	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/pool"
 	"github.com/mycel-rpc/mycel/streams"
@@ -13,27 +14,35 @@ import (
 // A Peer is the other side of a connection as a [Caller]: calls to it run on the methods that the peer serves, over the
 // connections that the peer has opened.
 type Peer struct {
-	own          *streams.Conn // the connection that this peer was met on
-	limits       int           // MaxMessageBytes of this side
-	open         ClientFunc    // behind the interceptors
-	intercepted  int           // number of interceptors
-	objects      *largeobj.Session
-	uncompressed bool         // messages to the peer are never compressed
-	client       *Client      // that the connection belongs to; nil on a server
-	health       *pool.Health // of the endpoint, on a client; nil on a server
-	session      *session     // nil until the peer's hello is there; guarded by mu
-	mu           sync.Mutex
-	refused      bool // the connection came when no more were taken
+	own         *streams.Conn // the connection that this peer was met on
+	limits      int           // MaxMessageBytes of this side
+	open        ClientFunc    // behind the interceptors
+	intercepted int           // number of interceptors
+	objects     *largeobj.Session
+	content     *content.Link
+	client      *Client      // that the connection belongs to; nil on a server
+	health      *pool.Health // of the endpoint, on a client; nil on a server
+	session     *session     // nil until the peer's hello is there; guarded by mu
+	mu          sync.Mutex
+	refused     bool // the connection came when no more were taken
 }
 
 // newPeer makes the peer of a connection. wrap are the interceptors of calls to it.
-func newPeer(conn *streams.Conn, objects *largeobj.Store, maxMessage int, wrap []ClientInterceptor) *Peer {
-	p := &Peer{own: conn, limits: maxMessage, intercepted: len(wrap)}
-	p.objects = objects.NewSession(conn, newObjectPeer(p, wrap))
+func newPeer(conn *streams.Conn, d *dispatcher, wrap []ClientInterceptor) *Peer {
+	p := &Peer{own: conn, limits: d.maxMessage, intercepted: len(wrap)}
+	p.objects = d.objects.NewSession(conn, newObjectPeer(p, wrap))
+	p.content = content.NewLink(conn, p.objects.Sharing, d.tableBytes)
+	p.SetCompression(CompressAdaptive)
+	if d.uncompressed.Load() {
+		p.SetCompression(CompressOff)
+	}
 	conn.Go(p.objects.Run) // ends with the connection
 	p.open = chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, p) }, wrap)
 	return p
 }
+
+// peerOf returns the peer of a connection of ours.
+func peerOf(conn *streams.Conn) *Peer { return conn.Owner().(*Peer) }
 
 func chain(open ClientFunc, wrap []ClientInterceptor) ClientFunc {
 	for i := len(wrap) - 1; i >= 0; i-- {
@@ -50,6 +59,11 @@ func (p *Peer) Address() string { return p.own.RemoteAddr().String() }
 
 // Done is closed when the connection on which the peer was met has ended.
 func (p *Peer) Done() <-chan struct{} { return p.own.Done() }
+
+// SetCompression changes at run time whether the messages that are sent to the peer over this connection are made smaller.
+func (p *Peer) SetCompression(c Compression) {
+	p.content.Switch(c != CompressOff && p.own.RemoteAddr().Network() != "pipe")
+}
 
 func (p *Peer) limit() int { return p.limits }
 

@@ -149,6 +149,10 @@ func (c *clientCall) again(err error) bool {
 	if !ok || c.request == nil {
 		return false
 	}
+	if e.unprocessed && e.Code == Aborted { // the request refers to what the peer has forgotten
+		c.whole = true
+		return c.attempts < maxAttempts && c.ctx.Err() == nil && c.start(c.request) == nil
+	}
 	r, noted := c.via.retries(), false
 	for c.mayRetry(e, r) {
 		if !noted {

@@ -71,6 +71,11 @@ type ConnLimits struct {
 	// 0 means 64 MiB, or four times MaxMessageBytes if that is more.
 	MaxPendingBytes int
 
+	// MaxTableBytes bounds what this side remembers of the peer's messages on a connection, so that the peer can send what
+	// repeats as references; twice as much while references to what was forgotten may still arrive. 0 means 4 MiB, negative
+	// nothing; at most 1 GiB. All connections of the process together remember 256 MiB.
+	MaxTableBytes int
+
 	// HandshakeTimeout bounds the time until a connection is set up. 0 means 5 s.
 	HandshakeTimeout time.Duration
 
@@ -117,7 +122,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.signal.draining, s.signal.closed = make(chan struct{}), make(chan struct{})
 	s.mu.listeners, s.mu.conns = map[*streams.Listener]net.PacketConn{}, map[*streams.Conn]struct{}{}
 	s.sessions.byName = map[[16]byte]*session{}
-	d, err := newDispatcher(cfg.Interceptors, cfg.Gates, cfg.MaxStreamingCalls, cfg.MaxMessageBytes, cfg.Objects, cfg.Compression, cfg.Logger)
+	d, err := newDispatcher(dispatcherConfig{
+		interceptors: cfg.Interceptors, gates: cfg.Gates, streamingCalls: cfg.MaxStreamingCalls, maxMessage: cfg.MaxMessageBytes,
+		limits: cfg.Limits, objects: cfg.Objects, compression: cfg.Compression, log: cfg.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +139,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 }
 
 func (s *Server) connConfig() streams.Config {
-	conf := s.dispatcher.connConfig(s.cfg.TLS, s.cfg.MaxMessageBytes, s.cfg.Limits, s.cfg.PeerInterceptors)
+	conf := s.dispatcher.connConfig(s.cfg.TLS, s.cfg.PeerInterceptors)
 	conf.EarlyData = s.cfg.EarlyData
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(c *streams.Conn) any {
@@ -140,6 +148,16 @@ func (s *Server) connConfig() streams.Config {
 		return peer
 	}
 	return conf
+}
+
+// SetCompression changes at run time whether the messages that the server sends are made smaller, on all connections.
+func (s *Server) SetCompression(c Compression) {
+	s.uncompressed.Store(c == CompressOff)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.mu.conns {
+		peerOf(conn).SetCompression(c)
+	}
 }
 
 // enlist takes note of a new connection before it carries anything, so that Shutdown knows of every connection with

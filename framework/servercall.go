@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mycel-rpc/mycel/framework/internal/content"
 	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/streams"
 	"github.com/mycel-rpc/mycel/wire"
@@ -20,31 +21,35 @@ import (
 
 // A dispatcher serves the incoming calls of one side.
 type dispatcher struct {
-	methods     *registry
-	gate        *gate           // unary calls
-	streaming   *gate           // streaming calls, which may last: only their number is bounded
-	base        context.Context // of handlers; does not end
-	maxMessage  int
-	objects     *largeobj.Store
-	compression Compression
-	log         *zap.Logger
-	draining    <-chan struct{} // closed when no new calls are served
+	methods      *registry
+	gate         *gate           // unary calls
+	streaming    *gate           // streaming calls, which may last: only their number is bounded
+	base         context.Context // of handlers; does not end
+	maxMessage   int
+	limits       ConnLimits
+	tableBytes   int // that this side keeps of a peer's messages, for each principal
+	objects      *largeobj.Store
+	uncompressed atomic.Bool // new connections begin with their messages sent as they are
+	log          *zap.Logger
+	draining     <-chan struct{} // closed when no new calls are served
 }
 
 // A serverCall is a Stream on the callee's side, the context of its handler, and the task that a gate runs. There is
 // one for each call, so it is kept small.
 type serverCall struct {
 	callContext
-	d       *dispatcher
-	in      *streams.Incoming
-	m       *method
-	writer  *schema.Schema // of the first message; nil for self-describing CBOR
-	packing uint8          // of the first message: how it is compressed
-	arg     []byte         // the first message, part of in.Payload; nil once received, or if there is none
-	shared  bool           // arg is in memory that the caller could change
-	out     *wire.Buffer   // the response of a unary or client streaming call: the header of a success, then the body
+	d         *dispatcher
+	in        *streams.Incoming
+	m         *method
+	writer    *schema.Schema // of the first message; nil for self-describing CBOR
+	packing   uint8          // of the first message: how it is compressed
+	arg       []byte         // the first message, part of in.Payload; nil once received, or if there is none
+	shared    bool           // arg is in memory that the caller could change
+	lost      bool           // arg refers to what this side does not have
+	principal uint64         // for whom the call is made
+	out       *wire.Buffer   // the response of a unary or client streaming call: the header of a success, then the body
 
-	deltas *deltas                          // of a streaming call
+	deltas *content.Deltas                  // of a streaming call
 	extra  atomic.Pointer[responseMetadata] // nil until the handler sets some, or streams
 }
 
@@ -98,9 +103,9 @@ func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
 		d.turnAway(in, refusal(InvalidArgument, "%s: request: %w", m.sp.info.Method, err))
 		return
 	}
-	c := &serverCall{d: d, in: in, m: m, writer: writer, packing: h.Schema.Codec}
+	c := &serverCall{d: d, in: in, m: m, writer: writer, packing: h.Schema.Codec, principal: h.Principal}
 	if in.Kind != KindUnary {
-		c.deltas = new(deltas)
+		c.deltas = new(content.Deltas)
 	}
 	if m.sp.linked {
 		c.scope = peer.objects.NewScope(true, in.Kind == KindUnary || in.Kind == KindClientStream)
@@ -174,12 +179,13 @@ func (c *serverCall) answer(err error) {
 	st := wire.Status{}
 	if err != nil {
 		st = statusOf(err)
+		st.Unprocessed = c.lost && st.Code == Aborted // the handler has seen nothing
 		c.out.Release()
 		c.out = nil
 		c.scope.Undo()
 	}
 	if c.deltas != nil {
-		c.deltas.close()
+		c.deltas.Close()
 	}
 	c.endScope()
 	c.in.Payload.Release()
@@ -221,6 +227,9 @@ func (c *serverCall) handle() (err error) {
 	return nil
 }
 
+// headerRoom is what a response has besides its message, usually.
+const headerRoom = 400
+
 // respond ends the call. It takes ownership of c.out.
 func (c *serverCall) respond(st wire.Status) {
 	b := c.out
@@ -248,7 +257,7 @@ func (c *serverCall) respond(st wire.Status) {
 		extra.mu.headerSent = true
 		extra.mu.Unlock()
 	}
-	whole := wire.NewBuffer(messageRoom + len(body))
+	whole := wire.NewBuffer(headerRoom + len(body))
 	whole.B = wire.AppendResponse(whole.B, &r)
 	whole.Body = len(whole.B)
 	whole.B = append(whole.B, body...)
@@ -261,10 +270,17 @@ func (c *serverCall) Recv(msg any) error {
 		arg := c.arg
 		c.arg = nil
 		defer c.in.Payload.ReleaseBody()
-		if c.m.sp.req.enterBackground(c.in.Class, len(arg)) {
+		if enterBackground(c.m.sp.req, c.in.Class, len(arg)) {
 			defer leaveBackground()
 		}
-		return c.m.sp.req.decode(c.writer, c.packing, nil, arg, c.shared, msg, c.scope, c.d.maxMessage)
+		in := c.decoder()
+		in.Deltas = nil // it is no message of a stream
+		if c.m.sp.inline {
+			in.Wait = nil
+		}
+		err := in.Decode(c.writer, c.packing, arg, c.shared, msg)
+		_, c.lost = errors.AsType[*content.LostError](err)
+		return messageError(c, InvalidArgument, err)
 	}
 	b, err := c.in.Recv()
 	if err == io.EOF {
@@ -282,35 +298,42 @@ func (c *serverCall) Recv(msg any) error {
 	if err != nil {
 		return Errorf(InvalidArgument, "%s: request: %w", c.info.Method, err)
 	}
-	return c.m.sp.req.decode(writer, ref.Codec, c.deltas, b.B[n:], false, msg, c.scope, c.d.maxMessage)
+	in := c.decoder()
+	return messageError(c, InvalidArgument, in.Decode(writer, ref.Codec, b.B[n:], false, msg))
+}
+
+// decoder returns what decodes requests.
+func (c *serverCall) decoder() content.In {
+	return content.In{
+		Kind: c.m.sp.req, Link: c.peer.content, Scope: c.scope, Deltas: c.deltas, Principal: c.principal, Limit: c.d.maxMessage, Wait: c,
+	}
 }
 
 func (c *serverCall) Send(msg any) error {
 	sp := c.m.sp
-	conn := c.in.Conn()
-	ref := sp.rsp.ref(conn)
+	o := content.Out{Kind: sp.rsp, Link: c.peer.content, Scope: c.scope, Deltas: c.deltas, Principal: c.principal}
 	if c.info.Kind == KindUnary || c.info.Kind == KindClientStream {
 		if c.out != nil {
 			return Errorf(Internal, "%s: handler sent a second response", c.info.Method)
 		}
-		if sp.rsp.enterBackground(c.in.Class, sp.rsp.size.expected()) {
+		if enterBackground(sp.rsp, c.in.Class, sp.rsp.ExpectedBytes()) {
 			defer leaveBackground()
 		}
-		body, err := sp.rsp.packed(conn, &ref, msg, c.scope, Internal)
-		if err != nil {
-			return err
+		o.Deltas = nil // it is no message of a stream
+		err := o.Prepare(msg)
+		if err == nil {
+			b := o.Payload()
+			b.B = wire.AppendResponse(b.B, &wire.Response{Schema: o.Ref})
+			c.out, err = o.Append(b, msg)
 		}
-		b := sp.rsp.payload(conn)
-		b.B = wire.AppendResponse(b.B, &wire.Response{Schema: ref})
-		c.out, err = sp.rsp.behind(b, body, conn, &ref, msg, c.scope, Internal)
-		return err
+		return messageError(c, Internal, err)
 	}
 	if err := c.sendHeader(); err != nil {
 		return err
 	}
-	b, err := sp.rsp.message(c.deltas, conn, &ref, msg, c.scope, Internal)
+	b, err := o.Message(msg)
 	if err != nil {
-		return err
+		return messageError(c, Internal, err)
 	}
 	defer b.Release()
 	if err := c.in.Send(c, wire.FrameMessage, b.B); err != nil {

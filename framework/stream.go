@@ -3,6 +3,8 @@ package framework
 import (
 	"context"
 	"time"
+
+	"github.com/mycel-rpc/mycel/framework/internal/content"
 )
 
 // CallInfo describes a call. It must not be modified.
@@ -71,7 +73,8 @@ type ClientInterceptor func(next ClientFunc) ClientFunc
 type spec struct {
 	info     CallInfo
 	inline   bool
-	req, rsp messageSpec
+	req, rsp *content.Kind
+	content  content.KindOptions
 	linked   bool       // messages may refer to large objects
 	newReq   func() any // a new request message, for calls of a linked method that no handler takes
 	newRsp   func() any // a new response message, for hedges

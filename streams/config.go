@@ -1,8 +1,10 @@
 package streams
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,6 +60,10 @@ type Config struct {
 	// often. 0 means [DefaultIdleTimeout]; at least one second.
 	IdleTimeout time.Duration
 
+	// ListenPacket opens the socket of a connection that is dialed with [Dial], which owns it. nil means a UDP socket of the
+	// kernel, at any address.
+	ListenPacket func(context.Context) (net.PacketConn, error)
+
 	// SilenceTimeout ends a connection on which nothing arrives while this side waits for its peer, although it sends
 	// pings. 0 means [DefaultSilenceTimeout]; at least one second. A connection that nobody waits on is left to IdleTimeout.
 	SilenceTimeout time.Duration
@@ -94,6 +100,14 @@ type Config struct {
 	// Serve takes an incoming call. It is called on the goroutine that reads the stream and must not block;
 	// it owns the call from then on. nil refuses every call as unimplemented.
 	Serve func(*Incoming)
+
+	// Table is what this side keeps of the peer's messages, for each principal; the hello says it.
+	Table wire.TableOffer
+
+	// Notices takes a block of notices of package dedup, which it borrows until it returns. It is called on the goroutine
+	// that reads the control stream and must not block; its error, a violation by the peer, closes the connection. nil
+	// refuses them.
+	Notices func(c *Conn, block []byte) error
 
 	// HostOffer returns what the hello of an acceptor offers to a peer on the same host; nil offers nothing.
 	HostOffer func(*Conn) []byte
@@ -143,6 +157,9 @@ func (c Config) withDefaults() (*Config, error) {
 	}
 	if c.HandshakeTimeout < 0 || c.IdleTimeout < time.Second {
 		return nil, fmt.Errorf("streams: HandshakeTimeout is %v and IdleTimeout %v, must be positive and at least 1s", c.HandshakeTimeout, c.IdleTimeout)
+	}
+	if c.ListenPacket == nil {
+		c.ListenPacket = func(context.Context) (net.PacketConn, error) { return net.ListenUDP("udp", nil) }
 	}
 	if c.SilenceTimeout == 0 {
 		c.SilenceTimeout = DefaultSilenceTimeout

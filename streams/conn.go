@@ -155,6 +155,7 @@ func (c *Conn) shutdown() {
 	c.log.Debug("connection ended", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(cause))
 	c.wg.Wait()
 	c.tasks.close()
+	c.t.wait()
 	close(c.signal.closed)
 }
 
@@ -167,6 +168,7 @@ func (c *Conn) hello() *wire.Hello {
 		Session:         c.session,
 		MaxMessageBytes: uint64(c.cfg.MaxMessageBytes),
 		Methods:         c.cfg.Methods,
+		Table:           c.cfg.Table,
 	}
 	for _, s := range c.cfg.Schemas {
 		h.Schemas = append(h.Schemas, s.ID())
@@ -189,8 +191,11 @@ func (c *Conn) Ready(ctx context.Context) error {
 	}
 }
 
-// openOrNil returns ch, nil if it has been closed.
+// openOrNil returns ch, nil if it is nil or has been closed.
 func openOrNil(ch <-chan struct{}) <-chan struct{} {
+	if ch == nil {
+		return nil
+	}
 	select {
 	case <-ch:
 		return nil
@@ -223,20 +228,18 @@ func (c *Conn) Confirmed(ctx context.Context) error {
 	}
 }
 
+// IsConfirmed reports whether [Conn.Confirmed] would return nil at once, as far as that is known.
+func (c *Conn) IsConfirmed() bool { return openOrNil(c.confirmed) == nil }
+
+// Since returns when the connection began.
+func (c *Conn) Since() time.Time { return c.begun }
+
 // slowHandshake is how long a connection that began with early data may remain unanswered before it is avoided.
 const slowHandshake = 500 * time.Millisecond
 
 // unanswered reports whether the peer of a dialed connection has been silent for so long that it may not be there.
 func (c *Conn) unanswered() bool {
-	if c.confirmed == nil || !c.dialer {
-		return false
-	}
-	select {
-	case <-c.confirmed:
-		return false
-	default:
-		return time.Since(c.begun) > slowHandshake
-	}
+	return c.confirmed != nil && c.dialer && !c.IsConfirmed() && time.Since(c.begun) > slowHandshake
 }
 
 // PeerHello returns the hello of the peer, which must not be modified, or nil while it has not arrived.

@@ -9,10 +9,7 @@ import (
 )
 
 func TestEveryClassAndSizeEchoes(t *testing.T) {
-	for _, kind := range []struct {
-		name string
-		pair func(testing.TB, Config, Config) (*Conn, *Conn)
-	}{{"quic", quicPair}, {"pipe", pipePair}} {
+	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			c, _ := kind.pair(t, Config{}, Config{Serve: echo})
 			for class := range wire.Class(wire.NumClasses) {

@@ -40,6 +40,21 @@ func (c *Conn) sendControl(t wire.FrameType, payload []byte) {
 	}
 }
 
+// TrySendNotices sends a block of notices of package dedup without waiting, or reports false, having sent nothing.
+// [Conn.SendNotices] waits. Blocks arrive in the order in which they were sent.
+func (c *Conn) TrySendNotices(block []byte) bool {
+	select {
+	case <-c.signal.control:
+		return c.control.w.trySend(wire.FrameHead{Type: wire.FrameNotices}, block)
+	default:
+		return false
+	}
+}
+
+// SendNotices sends a block of notices of package dedup, of at most [wire.MaxNoticesBytes]. It gives up when the connection
+// ends.
+func (c *Conn) SendNotices(block []byte) { c.sendControl(wire.FrameNotices, block) }
+
 // handleControl acts on a control frame. Its error closes the connection.
 func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
 	switch t {
@@ -63,6 +78,14 @@ func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
 			c.credits.raise(credit.Stream, credit.Limit)
 		}
 		return err
+	case wire.FrameNotices:
+		if c.cfg.Notices == nil {
+			return violation(wire.CloseProtocol, "notices for a side that remembers nothing")
+		}
+		if err := c.cfg.Notices(c, payload); err != nil {
+			return violation(wire.CloseProtocol, "notices: %v", err)
+		}
+		return nil
 	case wire.FramePing:
 		p, err := wire.ParsePing(payload)
 		if err == nil {

@@ -249,7 +249,7 @@ func TestReplayedEarlyData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var early, late atomic.Int32
 		r := newRedial(t, 4, Config{EarlyData: true, Serve: async(func(in *Incoming) {
-			if in.conn.confirmed != nil && openOrNil(in.conn.confirmed) != nil {
+			if !in.Conn().IsConfirmed() {
 				early.Add(1)
 			}
 			if in.Conn().Confirmed(context.Background()) == nil {

@@ -50,7 +50,7 @@ func TestStrangersAreRefused(t *testing.T) {
 func TestNewerVersionsAreWelcome(t *testing.T) {
 	onBoth(t, func(t *testing.T, k kind) {
 		server, peer := k.raw(t, Config{Serve: echo, Methods: []string{"a", "echo"}})
-		hello := wire.AppendHello(nil, &wire.Hello{Version: 9, Software: "newer", MaxMessageBytes: 1, Methods: []string{"x"}})
+		hello := wire.AppendHello(nil, &wire.Hello{Version: 9, Software: "newer", MaxMessageBytes: 1, Methods: []string{"x"}, Table: wire.TableOffer{Slots: 1, Bytes: 1}})
 		hello[0]++
 		control := openRaw(t, peer, []byte{prefaceControl}, frameOf(wire.FrameHead{Type: wire.FrameHello}, append(hello, 0)...))
 		f := readRaw(t, rawReader(t, control))

@@ -47,7 +47,7 @@ func testTLS() (server, client *tls.Config) {
 		&tls.Config{RootCAs: pool, ServerName: "localhost"}
 }
 
-// A kind is one of the two transports that every behaviour is tested over.
+// A kind is one of the transports that every behaviour is tested over.
 type kind struct {
 	name string
 	// pair connects two ends and ends both with the test.
@@ -56,8 +56,10 @@ type kind struct {
 	raw func(t testing.TB, server Config) (s *Conn, peer transport)
 }
 
+var kinds = []kind{{"quic", quicPair, rawQUIC}, {"tcp", tcpPair, rawTCP}, {"pipe", pipePair, rawPipe}}
+
 func onBoth(t *testing.T, f func(t *testing.T, k kind)) {
-	for _, k := range []kind{{"quic", quicPair, rawQUIC}, {"pipe", pipePair, rawPipe}} {
+	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) { f(t, k) })
 	}
 }
@@ -85,7 +87,9 @@ func listenLoopback(t testing.TB, server Config) *Listener {
 }
 
 // acceptOne accepts one connection in the background.
-func acceptOne(t testing.TB, ln *Listener) <-chan *Conn {
+func acceptOne(t testing.TB, ln interface {
+	Accept(context.Context) (*Conn, error)
+}) <-chan *Conn {
 	accepted := make(chan *Conn, 1)
 	go func() {
 		s, err := ln.Accept(context.Background())
@@ -104,6 +108,41 @@ func quicPair(t testing.TB, client, server Config) (c, s *Conn) {
 	accepted := acceptOne(t, ln)
 	client.TLS = clientTLS
 	c, err := Dial(t.Context(), ln.Addr().String(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = <-accepted
+	closeAtEnd(t, c, s)
+	return c, s
+}
+
+// listenTCP returns a listener over TCP that ends with the test.
+func listenTCP(t testing.TB, server Config) *TCPListener {
+	t.Helper()
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.TLS = serverTLS
+	ln, err := ListenTCP(socket, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ln.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return ln
+}
+
+// tcpPair connects a client and a server over TCP over loopback.
+func tcpPair(t testing.TB, client, server Config) (c, s *Conn) {
+	t.Helper()
+	ln := listenTCP(t, server)
+	accepted := acceptOne(t, ln)
+	client.TLS = clientTLS
+	c, err := DialTCP(t.Context(), ln.Addr().String(), client)
 	if err != nil {
 		t.Fatal(err)
 	}

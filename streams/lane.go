@@ -99,7 +99,7 @@ func (l *lane) handle(f *frame) error {
 		f.large.Release()
 		return violation(wire.CloseProtocol, "frame of type %d on the control stream before hello", f.Type)
 	}
-	if f.Len > l.limit && f.Type != wire.FrameHello {
+	if f.Len > l.limit && !(l.isControl && (f.Type == wire.FrameHello || f.Type == wire.FrameNotices && f.Len <= wire.MaxNoticesBytes)) {
 		f.large.Release()
 		return &wire.LimitError{What: "frame on a lane", Limit: uint64(l.limit), Got: uint64(f.Len)}
 	}

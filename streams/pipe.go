@@ -150,6 +150,7 @@ func (e *pipeEnd) close(code uint64, text string) {
 }
 
 func (e *pipeEnd) done() <-chan struct{} { return e.pipe.ended }
+func (e *pipeEnd) wait()                 {} // there are no goroutines
 
 func (e *pipeEnd) cause() error {
 	p := e.pipe

@@ -73,7 +73,11 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("streams: address %q: %w", address, err)
 	}
-	socket, err := net.ListenUDP("udp", nil)
+	conf, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	socket, err := conf.ListenPacket(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("streams: opening a UDP socket: %w", err)
 	}
@@ -289,6 +293,7 @@ func (t *quicTransport) close(code uint64, text string) {
 }
 
 func (t *quicTransport) done() <-chan struct{} { return t.conn.Context().Done() }
+func (t *quicTransport) wait()                 {} // its goroutines are those of the socket
 func (t *quicTransport) cause() error          { return quicError(context.Cause(t.conn.Context())) }
 func (t *quicTransport) remoteAddr() net.Addr  { return t.conn.RemoteAddr() }
 func (t *quicTransport) localAddr() net.Addr   { return t.conn.LocalAddr() }

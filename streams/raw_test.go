@@ -55,6 +55,44 @@ func dialQUIC(ctx context.Context, addr net.Addr, alpn string) (*quic.Conn, func
 	return conn, release, nil
 }
 
+// rawTCP connects to a server with nothing but a transport over TCP.
+func rawTCP(t testing.TB, server Config) (*Conn, transport) {
+	t.Helper()
+	ln := listenTCP(t, server)
+	accepted := acceptOne(t, ln)
+	peer := dialRawTCP(t, ln.Addr())
+	s := <-accepted
+	closeAtEnd(t, s)
+	t.Cleanup(func() { // before the check for what is left
+		peer.close(wire.CloseNone, "end of the test")
+		peer.wait()
+	})
+	return s, peer
+}
+
+// dialRawTCP dials the listener as a peer that the test plays.
+func dialRawTCP(t testing.TB, addr net.Addr) *tcpTransport {
+	t.Helper()
+	conf, err := Config{}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sock := newTCPSocket(socket)
+	tlsConf, err := tcpTLSConfig(clientTLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := tls.Client(sock, tlsConf)
+	if err := shakeHands(t.Context(), secure); err != nil {
+		t.Fatal(err)
+	}
+	return newTCPTransport(secure, sock, conf, true)
+}
+
 // rawPipe connects to a server in memory.
 func rawPipe(t testing.TB, server Config) (*Conn, transport) {
 	t.Helper()

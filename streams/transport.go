@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// A transport is one connection that multiplexes streams: QUIC, or a pair in memory. Its methods are safe for
-// concurrent use. Everything above this interface is independent of quic-go, so that another implementation
-// (TLS over TCP where UDP is blocked, a fork with other congestion control) can stand in.
+// A transport is one connection that multiplexes streams: QUIC, TLS over TCP where UDP is blocked, or a pair in memory. Its
+// methods are safe for concurrent use. Everything above this interface is independent of them.
 type transport interface {
 	openStream(ctx context.Context) (stream, error)
 	openUniStream(ctx context.Context) (sendStream, error)
@@ -18,6 +17,8 @@ type transport interface {
 
 	// close ends the connection and tells the peer code and text. The first call decides.
 	close(code uint64, text string)
+	// wait returns when nothing of a connection that has ended is left.
+	wait()
 	// done is closed when the connection has ended; cause then says why, as a *ConnError.
 	done() <-chan struct{}
 	cause() error
@@ -63,14 +64,14 @@ type stream interface {
 
 // Stats are figures of one connection, as its transport knows them; what it does not know is zero.
 type Stats struct {
-	Transport string // "quic", or "pipe" for a connection in memory
+	Transport string // "quic", "tcp", or "pipe" for a connection in memory
 
-	// Round-trip times of acknowledgements on the path in use (RFC 9002, section 5): the least, the last, the average, and
+	// Round-trip times of acknowledgements (RFC 9002, section 5), over TCP of pings, on the path in use: the least, the last, the average, and
 	// the average deviation from it.
 	MinRTT, LatestRTT, SmoothedRTT, RTTDeviation time.Duration
 
-	BytesSent, BytesReceived     uint64 // UDP payload, including what was sent again
-	PacketsSent, PacketsReceived uint64
+	BytesSent, BytesReceived     uint64 // payload of UDP, including what was sent again, or of TCP
+	PacketsSent, PacketsReceived uint64 // over TCP system calls
 	// What was taken for lost; it becomes less when it arrives late.
 	BytesLost, PacketsLost uint64
 	CongestionWindow       uint64 // bytes that may be in flight

@@ -56,7 +56,9 @@ func TestViolationsCloseTheConnection(t *testing.T) {
 			send(p, frameOf(head(wire.FrameDrained), wire.AppendDrained(nil)...), frameOf(head(wire.FrameDrained), wire.AppendDrained(nil)...))
 		}},
 		{"message frame on the control stream", wire.CloseProtocol, "type 4", func(p peer) { send(p, frameOf(head(wire.FrameMessage), 0)) }},
-		{"unknown frame type", wire.CloseProtocol, "unknown type", func(p peer) { lane(p, []byte{0x0f, 0, 0}) }},
+		{"unknown frame type", wire.CloseProtocol, "unknown type", func(p peer) { lane(p, []byte{0x07, 0, 0}) }},
+		{"notices on a lane", wire.CloseProtocol, "type 15 on a lane", func(p peer) { lane(p, []byte{0x0f, 0, 0}) }},
+		{"notices for a side that remembers nothing", wire.CloseProtocol, "remembers nothing", func(p peer) { send(p, frameOf(head(wire.FrameNotices), 5, 0)) }},
 		{"unknown flag", wire.CloseProtocol, "unknown flags", func(p peer) { lane(p, []byte{0x85, 0, 0}) }},
 		{"handle without shared memory", wire.CloseProtocol, "none is shared", func(p peer) { lane(p, []byte{0x91, 0, 1, 0}) }},
 		{"flags on a response", wire.CloseProtocol, "unknown flags", func(p peer) { lane(p, []byte{0x12, 0, 0}) }},

@@ -41,11 +41,22 @@ type Hello struct {
 	Schemas         [][16]byte
 	// HostOffer says how a peer on the same host can share memory with the sender; opaque here, empty if it cannot.
 	HostOffer []byte
+	// Table is what the sender of this hello keeps of its peer's messages for each principal.
+	Table TableOffer
+}
+
+// TableOffer bounds a table of package dedup at its receiver. The zero value means that there is none.
+type TableOffer struct {
+	Slots, Bytes uint64
 }
 
 // AppendHello appends the payload of a hello frame to dst.
 func AppendHello(dst []byte, h *Hello) []byte {
-	dst = item.AppendUint(item.AppendHead(dst, item.Array, 8), h.Version)
+	n := uint64(8)
+	if h.Table != (TableOffer{}) {
+		n = 9
+	}
+	dst = item.AppendUint(item.AppendHead(dst, item.Array, n), h.Version)
 	dst = item.AppendText(dst, CutText(h.Software, maxSoftware))
 	dst = item.AppendUint(dst, uint64(h.Role))
 	dst = item.AppendBytes(dst, h.Session[:])
@@ -58,7 +69,11 @@ func AppendHello(dst []byte, h *Hello) []byte {
 	for i := range h.Schemas {
 		dst = item.AppendBytes(dst, h.Schemas[i][:])
 	}
-	return item.AppendBytes(dst, h.HostOffer)
+	dst = item.AppendBytes(dst, h.HostOffer)
+	if n > 8 {
+		dst = item.AppendUint(item.AppendUint(item.AppendHead(dst, item.Array, 2), h.Table.Slots), h.Table.Bytes)
+	}
+	return dst
 }
 
 // ParseHello parses the payload of a hello frame, which b must hold exactly. The result is a copy.
@@ -66,7 +81,7 @@ func AppendHello(dst []byte, h *Hello) []byte {
 func ParseHello(b []byte) (h *Hello, err error) {
 	c := cursor{b: b, what: "hello"}
 	h = new(Hello)
-	count := c.count("payload", 8+maxEnvelopeTail)
+	count := c.count("payload", 9+maxEnvelopeTail)
 	if c.err == nil && count < 8 {
 		c.fail("has fewer than eight elements")
 	}
@@ -96,7 +111,15 @@ func ParseHello(b []byte) (h *Hello, err error) {
 	if offer := c.string(item.Bytes, "same-host offer", MaxHostOffer); len(offer) > 0 {
 		h.HostOffer = bytes.Clone(offer)
 	}
-	c.rest(8, count)
+	if count > 8 {
+		n := c.count("table offer", 2+maxEnvelopeTail)
+		if c.err == nil && n < 2 {
+			c.fail("has a table offer of fewer than two elements")
+		}
+		h.Table = TableOffer{Slots: c.uint("table slots"), Bytes: c.uint("table bytes")}
+		c.rest(2, n)
+	}
+	c.rest(9, count)
 	if err := c.finish(); err != nil {
 		return nil, err
 	}

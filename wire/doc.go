@@ -70,6 +70,7 @@
 //	  12  pong      both     control                   as ping, with its nonce
 //	  13  goaway    both     control                   [text, grace in milliseconds]
 //	  14  drained   both     control                   []
+//	  15  notices   both     control                   a block of package dedup, at most 66 KiB
 //
 // Payloads are CBOR (RFC 8949): definite lengths, heads in their shortest form, anything else is refused. An array may
 // have up to 16 elements more than listed here, which a later version of the protocol appended and which are ignored; an
@@ -85,13 +86,14 @@
 // MUST: it begins with the request frame; messages of the caller follow until FIN; the callee sends at most one
 // headers frame, then messages, then the response frame and FIN.
 //
-//	request header    [method, timeout, schema reference, metadata]
+//	request header    [method, timeout, schema reference, metadata, principal]
 //	response header   [code, schema reference, text, details, unprocessed 0/1, headers, trailers]
 //
 // Method is the position of the method in the callee's hello plus one, or its name as text. Timeout is what is
 // left of the caller's deadline in microseconds, 0 for none. Metadata is an array of alternating keys
 // (text) and values (byte strings); keys may repeat. Details is an array of alternating type names and values in
-// self-describing CBOR. Unprocessed promises that no handler has seen the call.
+// self-describing CBOR. Principal is for whom the call is made, as the caller numbers them on the connection, 0 for the
+// caller itself. Unprocessed promises that no handler has seen the call.
 //
 // A caller gives up a call on a lane with a cancel frame and drops the response that may still arrive; a call with a
 // stream of its own by resetting both directions with the code 0x100 + status code. A callee that ends a call while
@@ -103,9 +105,10 @@
 // Both sides send a hello as the first frame on the control stream. Neither waits for the other's: calls made before it
 // has arrived name methods by text and carry their schemas inline.
 //
-//	[version, software, role, session, message limit, methods, schemas, same-host offer]
+//	[version, software, role, session, message limit, methods, schemas, same-host offer, [table slots, table bytes]]
 //
-// The same-host offer is a byte string, empty if there is none. Both speak the lower version of the two. The role of the dialer's hello is 0 for a main and 1 for a bulk connection.
+// The same-host offer is a byte string, empty if there is none. The last element says what the sender of the hello keeps in
+// a table of package dedup for each principal; 0 slots are no table. Both speak the lower version of the two. The role of the dialer's hello is 0 for a main and 1 for a bulk connection.
 // Session is 16 bytes: the acceptor's is a fresh random name; a dialer repeats the name it got on its first connection,
 // so that the acceptor knows which connections belong together, or sends zeros. Message limit is the largest message body
 // that the sender of the hello accepts. An acceptor that sees no hello within its handshake timeout closes the connection.
@@ -121,8 +124,11 @@
 //	[2n+1, ID, description]  definition n, inline: at most 16 KiB, and ID the first 16 bytes of its SHA-256
 //	[codec, reference]       one of these, for a body that is compressed (package wire/compress)
 //
-// Codec 64, in message frames only, is a frame of package dedup: the difference from the message before it in the same
-// direction of the stream, where neither has more than 16 KiB.
+// Bit 6 of the codec says that the plain body is a frame of package dedup; the lower bits say how that is compressed, 0 if it
+// is not. In a message frame it is a base, of at most 16 KiB, or the difference from the message before it in the same
+// direction of the stream. In requests and responses it is a message in pieces; its scope is the principal of the call.
+// Bodies of tables have at most 64 KiB. A callee that does not have what a request refers to answers it unprocessed with the
+// code aborted, and the caller sends the whole message. A caller that does not have what a response refers to has lost it.
 //
 // A sender repeats a definition inline until the receiver has answered with a schema frame, so that no stream ever waits
 // for another. A receiver keeps up to 1024 definitions of 1 MiB together; one that it refuses is sent as self-describing

@@ -97,13 +97,19 @@ type Request struct {
 	Timeout   time.Duration
 	Schema    SchemaRef
 	Metadata  []Pair
+	// Principal is for whom the call is made, as its caller numbers them: messages of different ones share no memory of
+	// package dedup. 0 is the peer itself.
+	Principal uint64
 }
 
 // AppendRequest appends the header to dst. Timeout is sent in whole microseconds, rounded up; 0 means none, and one that
 // has passed is sent as the shortest.
 func AppendRequest(dst []byte, r *Request) []byte {
 	n := uint64(3)
-	if len(r.Metadata) > 0 {
+	switch {
+	case r.Principal > 0:
+		n = 5
+	case len(r.Metadata) > 0:
 		n = 4
 	}
 	dst = item.AppendHead(dst, item.Array, n)
@@ -114,8 +120,11 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	}
 	dst = item.AppendUint(dst, micros(r.Timeout))
 	dst = AppendSchemaRef(dst, &r.Schema)
-	if n == 4 {
+	if n > 3 {
 		dst = AppendMetadata(dst, r.Metadata)
+	}
+	if n > 4 {
+		dst = item.AppendUint(dst, r.Principal)
 	}
 	return dst
 }
@@ -139,7 +148,7 @@ func micros(timeout time.Duration) uint64 {
 // Errors: *[FormatError], *[LimitError].
 func ParseRequest(b []byte, r *Request) (n int, err error) {
 	c := cursor{b: b, what: "request header"}
-	count := c.count("header", 4+maxEnvelopeTail)
+	count := c.count("header", 5+maxEnvelopeTail)
 	if c.err == nil && count < 3 {
 		c.fail("has fewer than three elements")
 	}
@@ -156,7 +165,10 @@ func ParseRequest(b []byte, r *Request) (n int, err error) {
 	if count > 3 {
 		r.Metadata = c.metadata()
 	}
-	c.rest(4, count)
+	if count > 4 {
+		r.Principal = c.uint("principal")
+	}
+	c.rest(5, count)
 	return c.i, c.err
 }
 

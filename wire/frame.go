@@ -19,6 +19,7 @@ const (
 	FramePong    FrameType = 12
 	FrameGoAway  FrameType = 13
 	FrameDrained FrameType = 14
+	FrameNotices FrameType = 15 // of package dedup: about what one side remembers of the other's messages
 )
 
 // Flags of frames. All other flag bits are zero and refused otherwise.
@@ -50,6 +51,8 @@ const (
 	MaxWideFrameBytes = 256 << 10
 	// MaxHeaderBytes bounds the header of a frame: metadata, an inline schema, error details.
 	MaxHeaderBytes = 256 << 10
+	// MaxNoticesBytes is the largest payload of a notices frame.
+	MaxNoticesBytes = 66 << 10
 	// MaxFrameHeadBytes is the longest encoding of a frame head.
 	MaxFrameHeadBytes = 1 + 8 + 8
 
@@ -104,7 +107,7 @@ func ParseFrameHead(b []byte, maxLen int, knob string) (h FrameHead, n int, err 
 		h.End = flags&FlagEnd != 0
 		h.Kind = CallKind(flags & kindMask >> 5)
 	}
-	if h.Type == 0 || h.Type == 6 || h.Type == 7 || h.Type == 15 {
+	if h.Type == 0 || h.Type == 6 || h.Type == 7 {
 		return h, 0, malformed("frame head", "has an unknown type")
 	}
 	call, n1 := parseVarint(b[1:])

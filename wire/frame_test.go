@@ -45,6 +45,7 @@ func TestFrameHeadRefusesUnknownTypesAndFlags(t *testing.T) {
 	known := map[FrameType]bool{
 		FrameRequest: true, FrameResponse: true, FrameHeaders: true, FrameMessage: true, FrameCancel: true, FrameHello: true,
 		FrameSchema: true, FrameCredit: true, FramePing: true, FramePong: true, FrameGoAway: true, FrameDrained: true,
+		FrameNotices: true,
 	}
 	for first := range 256 {
 		typ, flags := FrameType(first&0x0f), first&0xf0

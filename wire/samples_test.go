@@ -61,7 +61,7 @@ var (
 // samples has at least one envelope of every kind, one with every element and one with as few as possible.
 func samples() []sample {
 	request := func(name string, r Request) sample {
-		return sample{name, 4, false, r, AppendRequest(nil, &r), parseRequest}
+		return sample{name, 5, false, r, AppendRequest(nil, &r), parseRequest}
 	}
 	response := func(name string, r Response) sample {
 		return sample{name, 7, false, r, AppendResponse(nil, &r), parseResponse}
@@ -70,7 +70,7 @@ func samples() []sample {
 		return sample{name, 0, false, r, AppendSchemaRef(nil, &r), parseSchemaRef}
 	}
 	hello := func(name string, h Hello) sample {
-		return sample{name, 7, true, h, AppendHello(nil, &h), exactly(parseHello)}
+		return sample{name, 9, true, h, AppendHello(nil, &h), exactly(parseHello)}
 	}
 	answer := func(name string, a SchemaAnswer) sample {
 		return sample{name, 3, true, a, AppendSchemaAnswer(nil, a), exactly(ParseSchemaAnswer)}
@@ -90,7 +90,7 @@ func samples() []sample {
 	return []sample{
 		request("request by name", Request{Name: []byte("greeter.v1/Hello")}),
 		request("request by number", Request{MethodNum: 24, Timeout: 1500 * time.Millisecond, Schema: SchemaRef{Num: 2}}),
-		request("request with everything", Request{Name: []byte("m"), Timeout: time.Microsecond, Schema: sampleSchema, Metadata: samplePairs}),
+		request("request with everything", Request{Name: []byte("m"), Timeout: time.Microsecond, Schema: sampleSchema, Metadata: samplePairs, Principal: 3}),
 		response("response", Response{}),
 		response("response with headers", Response{Schema: SchemaRef{Num: 300}, Headers: samplePairs}),
 		response("response of an error", Response{Status: Status{Code: NotFound, Message: "no greeter é"}}),
@@ -111,7 +111,7 @@ func samples() []sample {
 		hello("hello with everything", Hello{
 			Version: 3, Software: "mycel-go", Role: RoleBulk, Session: sampleID, MaxMessageBytes: 4 << 20,
 			Methods: []string{"greeter.v1/Hello", "b"}, Schemas: [][16]byte{sampleID, {}},
-			HostOffer: []byte("offer"),
+			HostOffer: []byte("offer"), Table: TableOffer{Slots: 1024, Bytes: 4 << 20},
 		}),
 		answer("schema accepted", SchemaAnswer{Num: 1}),
 		answer("schema refused", SchemaAnswer{Num: 2047, Refused: true, Reason: "too deep"}),

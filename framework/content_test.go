@@ -3,9 +3,12 @@ package framework
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
+	"fmt"
 	"iter"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mycel-rpc/mycel/largeobj"
@@ -80,11 +83,10 @@ func sentBytes(t *testing.T, c *Client, f func()) uint64 {
 // TestMessagesAreCompressed: with every codec, in every kind of message, and less is sent.
 func TestMessagesAreCompressed(t *testing.T) {
 	for _, codec := range []compress.Codec{compress.S2, compress.Zstd} {
-		once := NewUnary[page, page]("compress.v1/Once")
-		many := NewBidi[page, page]("compress.v1/Many")
-		for _, sp := range []*spec{once.sp, many.sp} {
-			sp.req.choice.Pin(codec)
-			sp.rsp.choice.Pin(codec)
+		once := NewUnary[page, page]("compress.v1/Once", NoDedup())
+		many := NewBidi[page, page]("compress.v1/Many", NoDedup())
+		for _, m := range []Messages{once.Requests(), once.Responses(), many.Requests(), many.Responses()} {
+			m.Pin(codec)
 		}
 		c := overLoopback(t, ServerConfig{}, ClientConfig{}, func(r Registrar) {
 			once.Handle(r, func(_ context.Context, q *page) (*page, error) { return q, nil })
@@ -124,21 +126,30 @@ func TestMessagesAreCompressed(t *testing.T) {
 			}
 		}
 		s.Close()
-		if st := many.sp.rsp.choice.Stats(compress.Path{}); st.Figures[0].Samples+st.Figures[1].Samples == 0 {
-			t.Errorf("%v: no message of a stream was compressed", codec)
+		for _, m := range []Messages{once.Requests(), once.Responses(), many.Requests(), many.Responses()} {
+			if st := m.Stats(); st.Compressed == 0 || st.SentBytes > st.PlainBytes/3 || st.Codec != codec.String() || !st.Pinned {
+				t.Errorf("%v: %+v", codec, st)
+			}
 		}
 	}
 }
 
 // TestWhatIsNotCompressed: small messages, those with secrets, of methods that say so, and where it is switched off.
 func TestWhatIsNotCompressed(t *testing.T) {
-	open := NewUnary[page, page]("compress.v1/Open")
+	open := NewUnary[page, page]("compress.v1/Open", NoDedup())
 	hidden := NewUnary[secret, secret]("compress.v1/Hidden")
 	never := NewUnary[page, page]("compress.v1/Never", Uncompressed())
-	open.sp.req.choice.Pin(compress.S2)
-	if hidden.sp.req.choice != nil || never.sp.req.choice != nil || never.sp.rsp.choice != nil {
-		t.Error("messages that must not be compressed may be")
+	open.Requests().Pin(compress.S2)
+	for _, m := range []Messages{hidden.Requests(), never.Requests(), never.Responses()} {
+		m.SetCompression(true)
+		if m.Stats().Compresses {
+			t.Error("messages that must not be compressed may be")
+		}
 	}
+	if open.Requests().SetCompression(false); open.Requests().Stats().Compresses {
+		t.Error("switching compression off does nothing")
+	}
+	open.Requests().SetCompression(true)
 	serve := func(r Registrar) {
 		open.Handle(r, func(_ context.Context, q *page) (*page, error) { return q, nil })
 	}
@@ -159,6 +170,14 @@ func TestWhatIsNotCompressed(t *testing.T) {
 			if compressed := n < uint64(size)/2; compressed != (mode == CompressAdaptive && size > compress.MinBytes) {
 				t.Errorf("mode %d: %d bytes were sent for %d", mode, n, size)
 			}
+			if c.SetCompression(CompressOff); size > compress.MinBytes && sentBytes(t, c, func() {
+				if _, err := open.Call(t.Context(), c, q); err != nil {
+					t.Fatal(err)
+				}
+			}) < uint64(size) {
+				t.Errorf("mode %d: a message was compressed on a client where that was switched off", mode)
+			}
+			c.SetCompression(mode)
 		}
 	}
 	if _, err := NewServer(ServerConfig{Compression: 7}); err == nil {
@@ -169,7 +188,7 @@ func TestWhatIsNotCompressed(t *testing.T) {
 // TestCompressionGivesUp: on what does not get smaller, after a few attempts.
 func TestCompressionGivesUp(t *testing.T) {
 	type blob struct{ Data []byte }
-	store := NewUnary[blob, page]("compress.v1/Store")
+	store := NewUnary[blob, page]("compress.v1/Store", NoDedup())
 	c := overLoopback(t, ServerConfig{}, ClientConfig{}, func(r Registrar) {
 		store.Handle(r, func(context.Context, *blob) (*page, error) { return &page{}, nil })
 	})
@@ -181,7 +200,7 @@ func TestCompressionGivesUp(t *testing.T) {
 		}
 	}
 	tried := uint64(0)
-	for _, f := range store.sp.req.choice.Stats(compress.Path{}).Figures {
+	for _, f := range store.Requests().Stats().Codecs {
 		tried += f.Samples
 	}
 	if tried > 10 {
@@ -192,23 +211,21 @@ func TestCompressionGivesUp(t *testing.T) {
 // TestBombsAreRefused: the limit holds for what a message is after it has been decompressed.
 func TestBombsAreRefused(t *testing.T) {
 	swallow := NewUnary[page, page]("compress.v1/Swallow")
-	swallow.sp.req.choice.Pin(compress.Zstd)
-	calls := 0
-	c := overLoopback(t, ServerConfig{MaxMessageBytes: 50_000}, ClientConfig{}, func(r Registrar) {
-		swallow.Handle(r, func(context.Context, *page) (*page, error) { calls++; return &page{}, nil })
-	})
-	swallow.sp.req.size.observe(60_000)
+	swallow.Requests().Pin(compress.Zstd)
+	var calls atomic.Int64
+	serve := func(r Registrar) {
+		swallow.Handle(r, func(context.Context, *page) (*page, error) { calls.Add(1); return &page{}, nil })
+	}
+	c := overLoopback(t, ServerConfig{}, ClientConfig{}, serve)
+	if _, err := swallow.Call(t.Context(), c, &page{logText(60_000)}); err != nil { // the size is known now
+		t.Fatal(err)
+	}
+	calls.Store(0)
+	c = overLoopback(t, ServerConfig{MaxMessageBytes: 50_000}, ClientConfig{}, serve)
 	// Before the hello of the server has arrived the client does not know its limit: the server has to see to it.
 	_, err := swallow.Call(t.Context(), c, &page{logText(60_000)})
-	if CodeOf(err) != ResourceExhausted || !strings.Contains(err.Error(), "MaxMessageBytes") || calls != 0 {
-		t.Errorf("got %v after %d calls", err, calls)
-	}
-	for _, body := range [][]byte{nil, {0xff}, {0xff, 0xff, 0xff, 0xff, 0x0f}, {10, 1, 2}} {
-		for codec := range 256 {
-			if plain, err := swallow.sp.req.unpacked(uint8(codec), &deltas{}, body, 1000); err == nil {
-				plain.Release()
-			}
-		}
+	if CodeOf(err) != ResourceExhausted || !strings.Contains(err.Error(), "MaxMessageBytes") || calls.Load() != 0 {
+		t.Errorf("got %v after %d calls", err, calls.Load())
 	}
 }
 
@@ -273,22 +290,113 @@ func TestStreamsSendDifferences(t *testing.T) {
 	}
 }
 
-// TestForgedDifferences: end the call with an error.
-func TestForgedDifferences(t *testing.T) {
-	for _, frame := range [][]byte{nil, {3}, {3, 10, 1, 2, 3, 4, 0}, {2, 'x', 3}, {9}, {1, 0, 0}} {
-		var d deltas
-		if plain, err := d.undelta(frame, 1000); err == nil {
-			plain.Release()
-			if len(frame) == 0 || frame[0] != 2 {
-				t.Errorf("%x was accepted", frame)
-			}
+// object is what is often sent again.
+type object struct {
+	ID      int
+	Config  string
+	Options []string
+}
+
+// TestUnaryCallsSendWhatRepeatsOnce: the second time as a reference, in both directions and in both kinds of calls that have one
+// message; what changes a little as a difference.
+func TestUnaryCallsSendWhatRepeatsOnce(t *testing.T) {
+	apply := NewUnary[object, object]("table.v1/Apply")
+	c := overLoopback(t, ServerConfig{}, ClientConfig{}, func(r Registrar) {
+		apply.Handle(r, func(_ context.Context, q *object) (*object, error) { return q, nil })
+	})
+	random := make([]byte, 6000)
+	rand.Read(random)
+	q := &object{Config: hex.EncodeToString(random)}
+	call := func() {
+		q.ID++
+		got, err := apply.Call(t.Context(), c, q)
+		if err != nil || got.ID != q.ID || got.Config != q.Config {
+			t.Fatalf("got %v, %v", got, err)
 		}
 	}
-	var d deltas
-	if _, err := d.undelta(append([]byte{2}, make([]byte, 2000)...), 1000); !isLimit(err) {
-		t.Errorf("a base above the limit: %v", err)
+	for range 10 { // the size becomes known, then the body, then it is acknowledged
+		call()
 	}
-	if _, err := d.undelta(append([]byte{2}, make([]byte, maxBase+1)...), 1<<20); !isLimit(err) {
-		t.Errorf("a base above maxBase: %v", err)
+	const calls = 50
+	if n := sentBytes(t, c, func() {
+		for range calls {
+			call()
+		}
+	}); n > calls*400 {
+		t.Errorf("%d messages of 12 KB took %d bytes each", calls, n/calls)
+	}
+	for _, m := range []Messages{apply.Requests(), apply.Responses()} {
+		if st := m.Stats(); st.References < calls || !st.Dedup || !st.TablesPay {
+			t.Errorf("%+v", st)
+		}
+	}
+	apply.Requests().SetDedup(false)
+	apply.Requests().SetCompression(false)
+	if n := sentBytes(t, c, call); n < 12_000 {
+		t.Errorf("%d bytes were sent where nothing may be remembered or compressed", n)
+	}
+}
+
+// TestPrincipalsShareNothing: what was sent for one is sent again for another.
+func TestPrincipalsShareNothing(t *testing.T) {
+	apply := NewUnary[object, object]("table.v1/Principals")
+	apply.Requests().SetCompression(false)
+	c := overLoopback(t, ServerConfig{}, ClientConfig{}, func(r Registrar) {
+		apply.Handle(r, func(_ context.Context, q *object) (*object, error) { return &object{ID: q.ID}, nil })
+	})
+	random := make([]byte, 6000)
+	rand.Read(random)
+	q := &object{Config: hex.EncodeToString(random)}
+	cost := func(principal string) uint64 {
+		return sentBytes(t, c, func() {
+			if _, err := apply.Call(WithPrincipal(t.Context(), principal), c, q); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	for range 10 {
+		cost("")
+	}
+	if n := cost(""); n > 1000 {
+		t.Fatalf("a message that was sent ten times takes %d bytes", n)
+	}
+	for i := range 70 { // more than there are tables for
+		if n := cost(fmt.Sprint("tenant ", i)); n < 12_000 {
+			t.Errorf("principal %d: %d bytes were sent for what only others have sent", i, n)
+		}
+	}
+	for range 200 { // the table has not paid for so many principals: it is tried again after a while
+		cost("tenant 3")
+		cost("tenant 69")
+	}
+	if n := cost("tenant 3"); n > 1000 {
+		t.Errorf("a message that a principal has sent ten times takes %d bytes", n)
+	}
+	if n := cost("tenant 69"); n < 12_000 {
+		t.Errorf("%d bytes were sent for a principal that there is no table for", n)
+	}
+}
+
+// TestNoTables: a side that keeps nothing is sent everything.
+func TestNoTables(t *testing.T) {
+	apply := NewUnary[object, object]("table.v1/None")
+	apply.Requests().SetCompression(false)
+	c := overLoopback(t, ServerConfig{Limits: ConnLimits{MaxTableBytes: -1}}, ClientConfig{}, func(r Registrar) {
+		apply.Handle(r, func(_ context.Context, q *object) (*object, error) { return &object{}, nil })
+	})
+	q := &object{Config: logText(9000)}
+	for range 10 {
+		if n := sentBytes(t, c, func() {
+			if _, err := apply.Call(t.Context(), c, q); err != nil {
+				t.Fatal(err)
+			}
+		}); n < 9000 {
+			t.Fatalf("%d bytes were sent", n)
+		}
+	}
+	for _, bytes := range []int{1, 2 << 30} {
+		if _, err := NewServer(ServerConfig{Limits: ConnLimits{MaxTableBytes: bytes}}); err == nil || !strings.Contains(err.Error(), "MaxTableBytes") {
+			t.Errorf("a table of %d bytes: %v", bytes, err)
+		}
 	}
 }

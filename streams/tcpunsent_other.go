@@ -1,0 +1,8 @@
+//go:build !linux
+
+package streams
+
+import "net"
+
+// limitUnsent does nothing: what the kernel queues is bounded by its socket buffer only.
+func limitUnsent(*net.TCPConn) {}
