@@ -234,6 +234,7 @@ func TestABlackHolePassesNothingUntilItEnds(t *testing.T) {
 }
 
 func TestDuplicatesAndReorderedPacketsArrive(t *testing.T) {
+	t.Parallel()
 	lab := newLab(t, netlab.Config{Link: netlab.Link{Duplicate: 1}})
 	client, server := pair(t, lab, nil)
 	write(t, client, server, []byte{1})

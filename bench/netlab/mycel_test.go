@@ -71,6 +71,7 @@ func calls(t *testing.T, c *framework.Client, count int, least time.Duration) {
 }
 
 func TestCallsSucceedOverALongAndLossyPath(t *testing.T) {
+	t.Parallel()
 	const delay = 10 * time.Millisecond
 	lab := newLab(t, netlab.Config{Link: netlab.Link{Delay: delay, Loss: 0.01, Rate: 20e6}})
 	c := overLab(t, lab, nil, nil)
@@ -88,6 +89,7 @@ func TestCallsSucceedOverALongAndLossyPath(t *testing.T) {
 }
 
 func TestCallsGoOnWhenTheClientMoves(t *testing.T) {
+	t.Parallel()
 	const delay = 2 * time.Millisecond
 	lab := newLab(t, netlab.Config{Link: netlab.Link{Delay: delay}})
 	held, release := make(chan string, 1), make(chan struct{})
@@ -113,6 +115,7 @@ func TestCallsGoOnWhenTheClientMoves(t *testing.T) {
 }
 
 func TestACallIntoABlackHoleEnds(t *testing.T) {
+	t.Parallel()
 	lab := newLab(t, netlab.Config{})
 	held := make(chan string, 2)
 	c := overLab(t, lab, held, nil)

@@ -52,6 +52,7 @@ func transfer(t *testing.T, lab *netlab.Lab, data []byte, options ...netlab.Sock
 }
 
 func TestTCPPassesTheLinkWithEachCongestionControl(t *testing.T) {
+	t.Parallel()
 	lab := newLab(t, netlab.Config{Link: netlab.Link{
 		Delay: 2 * time.Millisecond, Rate: 50e6, QueueBytes: 100_000, Loss: 0.002, Jitter: time.Millisecond, Reorder: 0.002, ReorderDelay: time.Millisecond,
 	}})
@@ -82,6 +83,7 @@ func TestTCPPassesTheLinkWithEachCongestionControl(t *testing.T) {
 func netipString(lab *netlab.Lab) string { return lab.Right.Addr().String() + ":9" }
 
 func TestABottleneckIsFilled(t *testing.T) {
+	t.Parallel()
 	const rate = 100e6
 	lab := newLab(t, netlab.Config{Link: netlab.Link{Delay: time.Millisecond, Rate: rate}})
 	data := make([]byte, 4<<20)
