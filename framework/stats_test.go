@@ -59,7 +59,7 @@ func TestStatsOfConnections(t *testing.T) {
 	for _, conn := range append(c.Conns, s.Conns...) {
 		p := conn.Path
 		if p.Transport != "quic" || p.SmoothedRTT <= 0 || p.LatestRTT <= 0 || p.MinRTT > p.SmoothedRTT*2 || p.CongestionWindow == 0 ||
-			p.PacketsSent == 0 || p.BytesReceived == 0 || p.EarlyData || p.Migrations != 0 || conn.Draining || conn.Unproven || conn.Age <= 0 {
+			p.PacketsSent == 0 || p.BytesReceived == 0 || p.EarlyData || p.Rebinds != 0 || conn.Draining || conn.Unproven || conn.Age <= 0 {
 			t.Errorf("a connection has %+v", conn)
 		}
 	}

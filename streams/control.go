@@ -318,10 +318,11 @@ type heartbeat struct {
 	looked   time.Time // when last looked at
 	asked    time.Time // when the last ping was sent
 	nonce    uint64
+	moved    time.Time // when another socket was tried last
 }
 
-// check sends a ping when nothing has arrived for a while. When one has stayed without an answer the peer counts as silent;
-// when the silence has lasted too long the connection is closed, and the result is false.
+// check sends a ping when nothing has arrived for a while. When one has stayed without an answer the peer counts as silent, and
+// another socket is tried; when the silence has lasted too long the connection is closed, and the result is false.
 func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 	if gap := now.Sub(h.looked); !h.looked.IsZero() && gap > 2*tick {
 		h.since = h.since.Add(gap - tick) // this process was not running, so it is not the peer that was silent
@@ -352,6 +353,10 @@ func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 		}
 		if c.cfg.Silent != nil {
 			c.cfg.Silent(c)
+		}
+		if c.dialer && now.Sub(h.moved) >= elsewhereAgain {
+			h.moved = now
+			c.goElsewhere(c.cfg.SilenceTimeout - silence)
 		}
 	}
 	return true

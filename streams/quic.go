@@ -85,13 +85,19 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 		cfg.TLS = cfg.TLS.Clone()
 		cfg.TLS.ServerName = host
 	}
-	return DialPacket(ctx, socket, addr, cfg)
+	return dialPacket(ctx, socket, addr, cfg, conf.ListenPacket)
 }
 
 // DialPacket is [Dial] over a packet connection, which it takes ownership of, also when it fails. cfg.TLS names the
-// server.
+// server. The connection cannot [Conn.Rebind].
 func DialPacket(ctx context.Context, socket net.PacketConn, addr net.Addr, cfg Config) (*Conn, error) {
-	tr := &quic.Transport{Conn: socket}
+	return dialPacket(ctx, socket, addr, cfg, nil)
+}
+
+// dialPacket is DialPacket for a connection that can use other sockets, which listen opens.
+func dialPacket(ctx context.Context, packets net.PacketConn, addr net.Addr, cfg Config, listen func(context.Context) (net.PacketConn, error)) (*Conn, error) {
+	socket, conn := newSocket(packets, listen)
+	tr := &quic.Transport{Conn: conn}
 	release := func() {
 		_ = tr.Close() // a transport without connections has nothing to fail
 		_ = socket.Close()
@@ -122,13 +128,18 @@ func DialPacket(ctx context.Context, socket net.PacketConn, addr net.Addr, cfg C
 		release()
 		return nil, dialError(addr, ctxError(ctx, err))
 	}
-	t := &quicTransport{conn: qc, release: release}
+	t := &quicTransport{conn: qc, release: release, socket: socket}
 	if conf.EarlyData {
 		t.early = newEarly(qc)
 	}
 	c := newConn(t, conf, true)
 	if t.early != nil {
-		c.wg.Go(t.early.settle) // ends with the handshake, or with the connection
+		c.wg.Go(func() { // ends with the handshake, or with the connection
+			t.early.settle()
+			socket.established.Store(true)
+		})
+	} else {
+		socket.established.Store(true)
 	}
 	if err := c.start(ctx); err != nil {
 		return nil, err
@@ -221,8 +232,9 @@ func (l *Listener) Release() error { return l.tr.Close() }
 // quicTransport is a transport over one QUIC connection.
 type quicTransport struct {
 	conn    *quic.Conn
-	release func() // frees the socket of a dialed connection
-	early   *early // of a dialed connection that began before its handshake was complete; nil otherwise
+	release func()  // frees the socket of a dialed connection
+	socket  *socket // of a dialed connection; nil otherwise
+	early   *early  // of a dialed connection that began before its handshake was complete; nil otherwise
 }
 
 // confirmed is closed when the peer is known to be alive, and a dialed connection's first flight has arrived.
@@ -292,11 +304,24 @@ func (t *quicTransport) close(code uint64, text string) {
 	t.release()
 }
 
+func (t *quicTransport) rebind(ctx context.Context) (<-chan struct{}, error) {
+	if t.socket == nil {
+		return nil, errors.ErrUnsupported
+	}
+	return t.socket.rebind(ctx)
+}
+
 func (t *quicTransport) done() <-chan struct{} { return t.conn.Context().Done() }
 func (t *quicTransport) wait()                 {} // its goroutines are those of the socket
 func (t *quicTransport) cause() error          { return quicError(context.Cause(t.conn.Context())) }
 func (t *quicTransport) remoteAddr() net.Addr  { return t.conn.RemoteAddr() }
-func (t *quicTransport) localAddr() net.Addr   { return t.conn.LocalAddr() }
+
+func (t *quicTransport) localAddr() net.Addr {
+	if t.socket != nil {
+		return t.socket.LocalAddr()
+	}
+	return t.conn.LocalAddr()
+}
 
 func (t *quicTransport) exportKey(label string, context []byte, length int) ([]byte, error) {
 	state := t.conn.ConnectionState().TLS
@@ -308,6 +333,10 @@ func (t *quicTransport) exportKey(label string, context []byte, length int) ([]b
 
 func (t *quicTransport) stats() Stats {
 	s, state := t.conn.ConnectionStats(), t.conn.ConnectionState()
+	var rebinds uint64
+	if t.socket != nil {
+		rebinds = t.socket.rebinds.Load()
+	}
 	return Stats{
 		Transport: "quic",
 		MinRTT:    s.MinRTT, LatestRTT: s.LatestRTT, SmoothedRTT: s.SmoothedRTT, RTTDeviation: s.MeanDeviation,
@@ -318,6 +347,7 @@ func (t *quicTransport) stats() Stats {
 		GSO:              state.GSO,
 		Resumed:          state.TLS.DidResume,
 		EarlyData:        state.Used0RTT,
+		Rebinds:          rebinds,
 	}
 }
 

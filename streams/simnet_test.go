@@ -24,6 +24,9 @@ type path struct {
 	queue time.Duration     // longest queueing delay before packets are dropped
 	next  map[int]time.Time // by port: when the queue in front of it will have drained
 	delay map[int]time.Duration
+
+	external int          // port that packets of the client come from, as the server sees it; 0 is its own
+	blocked  map[int]bool // ports that nothing leaves or reaches
 }
 
 var clientAddr, serverAddr = simAddr(9000), simAddr(9001)
@@ -45,10 +48,32 @@ func (p *path) set(change func()) {
 
 // SendPacket drops the packet or says when it arrives.
 func (p *path) SendPacket(packet simnet.Packet) error {
-	if !p.admit(packet) {
+	if !p.translate(&packet) || !p.admit(packet) {
 		return nil
 	}
 	return p.PerfectRouter.SendPacket(packet)
+}
+
+// firstExternal is the first port that addresses may be translated to.
+const firstExternal = 20000
+
+// translate does what a network address translator does. It reports false for a packet that nobody gets.
+func (p *path) translate(packet *simnet.Packet) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from, to := packet.From.(*net.UDPAddr).Port, packet.To.(*net.UDPAddr).Port
+	if p.blocked[from] || p.blocked[to] {
+		return false
+	}
+	switch {
+	case p.external != 0 && from == clientAddr.Port:
+		packet.From = simAddr(p.external)
+	case to == p.external && to != 0:
+		packet.To = clientAddr
+	case to >= firstExternal || p.external != 0 && to == clientAddr.Port:
+		return false // no longer translated
+	}
+	return true
 }
 
 func (p *path) admit(packet simnet.Packet) bool {

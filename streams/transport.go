@@ -77,7 +77,7 @@ type Stats struct {
 	CongestionWindow       uint64 // bytes that may be in flight
 	GSO                    bool   // generic segmentation offload is in use
 
-	Resumed    bool   // the handshake continued an earlier session, with a ticket
-	EarlyData  bool   // the first flight carried calls, and was accepted
-	Migrations uint64 // how often this side has moved the connection to another socket
+	Resumed   bool   // the handshake continued an earlier session, with a ticket
+	EarlyData bool   // the first flight carried calls, and was accepted
+	Rebinds   uint64 // how often this side has moved the connection to another socket
 }

@@ -1,0 +1,73 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+// Rebind moves a connection that this side dialed to another UDP socket, from [Config.ListenPacket], and so to another port and
+// to whatever network the host now uses (RFC 9000, section 9). Calls go on. It returns when something has arrived on the new
+// socket; when ctx ends before, the connection uses the new socket nevertheless, as there is no way back.
+//
+// It is seldom needed: when an address is translated anew, or the host moves to another network, packets simply come from
+// elsewhere and the server follows. A connection whose peer is silent while calls wait ([Config.Silent]) does this by
+// itself, and again after three seconds. Rebind is for those who know about a change before that.
+//
+// Errors: [errors.ErrUnsupported] on an accepted connection, and where the transport cannot; *[ConnError]; what ListenPacket
+// returned; the cause of ctx.
+func (c *Conn) Rebind(ctx context.Context) error {
+	t, ok := c.t.(interface {
+		rebind(context.Context) (<-chan struct{}, error)
+	})
+	if !ok || !c.dialer {
+		return fmt.Errorf("streams: moving a connection of kind %q to another socket: %w", c.t.stats().Transport, errors.ErrUnsupported)
+	}
+	if err := c.Confirmed(ctx); err != nil {
+		return err
+	}
+	heard, err := t.rebind(ctx)
+	if err != nil {
+		if c.Err() != nil {
+			return c.Err()
+		}
+		return err
+	}
+	c.log.Info("connection moved to another socket", zap.Stringer("peer", c.t.remoteAddr()), zap.Stringer("local", c.t.localAddr()))
+	timer := time.NewTimer(0) // fires at once
+	defer timer.Stop()
+	for {
+		select {
+		case <-heard:
+			return nil
+		case <-timer.C: // so that the server has something to answer, and learns the address
+			c.sendControl(wire.FramePing, wire.AppendPing(nil, wire.Ping{Load: uint64(c.serving.Load())}))
+			timer.Reset(tick)
+		case <-c.ctx.Done():
+			return c.Err()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// elsewhereAgain is how long a connection gives each socket that it tries when its peer is silent. A server sends to where it
+// sees the client only when its question there has been answered, and when a congestion window is full of what was lost,
+// quic-go answers with its next probe timeout, which has doubled several times by then.
+const elsewhereAgain = 3 * time.Second
+
+// goElsewhere tries another socket in the background.
+func (c *Conn) goElsewhere(timeout time.Duration) {
+	c.spawn(func() { // ends with the connection
+		ctx, cancel := context.WithTimeout(c.ctx, timeout)
+		defer cancel()
+		if err := c.Rebind(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			c.log.Debug("nothing arrives on another socket either", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(err))
+		}
+	})
+}
