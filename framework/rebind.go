@@ -19,7 +19,7 @@ func (c *Client) Rebind(ctx context.Context) error {
 	errs := make([]error, len(conns))
 	var wg sync.WaitGroup
 	for i, conn := range conns {
-		wg.Go(func() { errs[i] = rebind(ctx, conn) })
+		wg.Go(func() { errs[i] = rebind(ctx, conn.Conn) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
