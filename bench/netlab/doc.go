@@ -40,10 +40,11 @@
 //
 // What follows was measured on a virtual machine with two cores, whose system calls take more than a microsecond. Packets
 // were late by 0.05 to 0.15 ms in the mean when the emulator ran in real time ([Lab.RealTime]); an echo over 5 ms took
-// 5.2 ms in the median. While ten times as many threads as cores wanted to run, that stayed so, but a hundredth of the packets
-// was late by milliseconds, and some by 40: a real-time thread that did nothing but sleep woke up as late there (median
-// 0.06 ms, 99 % 1.6 ms, at most 40 ms). An emulator without privileges competes for the cores besides. So look at
-// LatePackets before you believe a result.
+// 5.2 ms in the median. While ten times as many threads as cores wanted to run, single packets were still as punctual in the
+// median, but of the packets of a TCP flood 10 to 40 % were more than a millisecond late, and a few 140 ms: a real-time
+// thread that did nothing but sleep woke up late there, too (median 0.06 ms, 99 % 1.6 ms, at most 40 ms). An emulator without
+// privileges competes for the cores besides. So measure on a machine that is not overloaded, and look at LatePackets
+// before you believe a result.
 //
 // TCP at 300 to 570 Mbit/s in packets of 1500 bytes took the emulator 28 to 44 % of a core, with the work of the kernel for
 // the receiving host in it: 6 to 12 microseconds for a packet. Single UDP packets of 1452 bytes at 80 to 230 Mbit/s took 15 to
