@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -69,9 +71,9 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("streams: address %q: %w", address, err)
 	}
-	addr, err := net.ResolveUDPAddr("udp", address)
+	addr, err := resolveUDP(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("streams: address %q: %w", address, err)
+		return nil, err
 	}
 	conf, err := cfg.withDefaults()
 	if err != nil {
@@ -86,6 +88,31 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 		cfg.TLS.ServerName = host
 	}
 	return dialPacket(ctx, socket, addr, cfg, conf.ListenPacket)
+}
+
+// resolveUDP is [net.ResolveUDPAddr] with a context: of several addresses of a host it takes the first one of IPv4 if there is
+// one.
+func resolveUDP(ctx context.Context, address string) (*net.UDPAddr, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("streams: address %q: %w", address, err)
+	}
+	if _, notLiteral := netip.ParseAddr(host); host != "" && notLiteral != nil {
+		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			return nil, fmt.Errorf("streams: address %q: %w", address, err)
+		}
+		ip := found[0] // a lookup without a result has failed
+		if i := slices.IndexFunc(found, func(a netip.Addr) bool { return a.Unmap().Is4() }); i >= 0 {
+			ip = found[i].Unmap()
+		}
+		address = net.JoinHostPort(ip.String(), port)
+	}
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, fmt.Errorf("streams: address %q: %w", address, err)
+	}
+	return addr, nil
 }
 
 // DialPacket is [Dial] over a packet connection, which it takes ownership of, also when it fails. cfg.TLS names the
