@@ -66,6 +66,10 @@ type ClientConfig struct {
 	// any address.
 	ListenPacket func(context.Context) (net.PacketConn, error)
 
+	// Transport says which transports are used. The default is QUIC, and TLS over TCP where that does not work: TCP is tried
+	// when QUIC has no answer after 250 ms or fails, and what works is remembered. With ListenPacket it is QUIC only.
+	Transport TransportPolicy
+
 	// Resolver finds the servers; the target is then the name that it knows them by. nil means that the target says it.
 	Resolver pool.Resolver
 
@@ -101,6 +105,7 @@ type Client struct {
 	retry retrier
 
 	tickets *streams.Tickets // of the servers that the client has been connected to
+	dialer  *streams.Dialer
 
 	fetches atomic.Int64 // of large objects that are running
 
@@ -118,14 +123,13 @@ func NewClient(target string, cfg ClientConfig) (*Client, error) {
 	if cfg.TLS == nil {
 		return nil, errors.New("framework: client: TLS is required (DevTLS makes a pair for first steps)")
 	}
-	return newClient(target, cfg, func(ctx context.Context, address string, conf streams.Config) (*streams.Conn, error) {
-		return streams.Dial(ctx, address, conf)
-	})
+	return newClient(target, cfg, nil)
 }
 
 // defaultRetryShare is that of ClientConfig.RetryShare.
 const defaultRetryShare = 0.2
 
+// A dialFunc opens a connection instead of the dialer of a client.
 type dialFunc func(ctx context.Context, address string, conf streams.Config) (*streams.Conn, error)
 
 func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
@@ -141,6 +145,12 @@ func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) 
 	c.dispatcher = d
 	if err := c.connConfig().Validate(); err != nil {
 		return nil, fmt.Errorf("framework: client: %w", err)
+	}
+	if c.dialer, err = streams.NewDialer(cfg.Transport, c.log); err != nil {
+		return nil, fmt.Errorf("framework: client: %w", err)
+	}
+	if dial == nil {
+		dial = c.dialer.Dial
 	}
 	if cfg.TLS != nil && cfg.TLS.ServerName == "" && cfg.Resolver == nil {
 		c.cfg.TLS = cfg.TLS.Clone()
@@ -282,5 +292,6 @@ func (c *Client) SetCompression(to Compression) {
 func (c *Client) Close() error {
 	c.stop()
 	c.conns.Close()
+	c.dialer.Close()
 	return c.waitHandlers(closeGrace)
 }

@@ -5,8 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -41,6 +41,10 @@ type ServerConfig struct {
 	// server with the same keys, nor an earlier process), so a copy counts only if the original does not arrive before it.
 	// TLS must then not set GetConfigForClient, WrapSession or UnwrapSession.
 	EarlyData bool
+
+	// Transport says what [Server.ListenAndServe] listens on. The default is QUIC, and on the same port TLS over TCP for
+	// clients on networks that block UDP.
+	Transport TransportPolicy
 
 	// Gates bound how many handlers of unary methods run and wait at once, per class.
 	Gates Gates
@@ -107,7 +111,7 @@ type Server struct {
 
 	mu struct {
 		sync.Mutex
-		listeners map[*streams.Listener]net.PacketConn
+		listeners map[listener]io.Closer // with what is to be closed after it
 		conns     map[*streams.Conn]struct{}
 		host      *largeobj.Host // offers shared memory to clients on this host; nil until one has come
 		draining  bool
@@ -120,7 +124,7 @@ type Server struct {
 func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{cfg: cfg}
 	s.signal.draining, s.signal.closed = make(chan struct{}), make(chan struct{})
-	s.mu.listeners, s.mu.conns = map[*streams.Listener]net.PacketConn{}, map[*streams.Conn]struct{}{}
+	s.mu.listeners, s.mu.conns = map[listener]io.Closer{}, map[*streams.Conn]struct{}{}
 	s.sessions.byName = map[[16]byte]*session{}
 	d, err := newDispatcher(dispatcherConfig{
 		interceptors: cfg.Interceptors, gates: cfg.Gates, streamingCalls: cfg.MaxStreamingCalls, maxMessage: cfg.MaxMessageBytes,
@@ -133,6 +137,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.dispatcher = d
 	if err := s.connConfig().Validate(); err != nil {
 		return nil, fmt.Errorf("framework: server: %w", err)
+	}
+	if !cfg.Transport.Valid() {
+		return nil, fmt.Errorf("framework: server: Transport is %d, must be TransportAuto, TransportQUIC or TransportTCP", cfg.Transport)
 	}
 	s.registerBuiltins()
 	return s, nil
@@ -170,55 +177,6 @@ func (s *Server) enlist(conn *streams.Conn) bool {
 	}
 	s.mu.conns[conn] = struct{}{}
 	return true
-}
-
-// ListenAndServe listens on the UDP address, "127.0.0.1:4433" or ":4433", and serves until ctx ends, which closes the
-// server, or until [Server.Shutdown] or [Server.Close]. It returns nil in these cases.
-func (s *Server) ListenAndServe(ctx context.Context, address string) error {
-	socket, err := net.ListenPacket("udp", address)
-	if err != nil {
-		return fmt.Errorf("framework: listening on %s: %w", address, err)
-	}
-	return s.Serve(ctx, socket)
-}
-
-// Serve is [Server.ListenAndServe] on a socket of the caller's, which it takes ownership of. A server may serve several.
-func (s *Server) Serve(ctx context.Context, socket net.PacketConn) error {
-	conf := s.connConfig()
-	conf.HostOffer = func(c *streams.Conn) []byte { return s.hostOffer().Offer(c, c.Owner().(*Peer).objects) }
-	ln, err := streams.Listen(socket, conf)
-	if err != nil {
-		_ = socket.Close() // the error that matters is err
-		return fmt.Errorf("framework: %w", err)
-	}
-	s.mu.Lock()
-	if s.mu.closed || s.mu.draining {
-		s.mu.Unlock()
-		return errors.Join(Errorf(FailedPrecondition, "server has been shut down"), ln.Close(), ln.Release(), socket.Close())
-	}
-	s.mu.listeners[ln] = socket
-	s.mu.Unlock()
-	s.log.Info("serving", zap.Stringer("address", ln.Addr()))
-
-	stop := context.AfterFunc(ctx, s.closeNow)
-	defer stop()
-	for {
-		conn, err := ln.Accept(ctx)
-		if err != nil {
-			break
-		}
-		s.adopt(conn)
-	}
-	// The listener has been closed, or ctx has ended: wait for what that sets in motion.
-	if ctx.Err() != nil {
-		return s.Close()
-	}
-	select {
-	case <-s.signal.closed:
-		return nil
-	case <-ctx.Done():
-		return s.Close()
-	}
 }
 
 // hostOffer returns what offers shared memory to clients on this host.

@@ -4,7 +4,7 @@
 //
 //	go test -race ./integration
 //
-// Each case runs in every environment: over loopback QUIC, and in process. Files are named after what they check, tests
+// Each case runs in every environment: over loopback QUIC, over TLS over TCP, and in process. Files are named after what they check, tests
 // after the sentence that they hold us to. A case sets a server and a client up with environment.start, which also ends
 // them and then checks what must hold after every test: the server drains, so that no call is left on either side; no
 // pooled buffer is out; no goroutine is left.

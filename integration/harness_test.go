@@ -34,6 +34,7 @@ type environment struct {
 var environments = []environment{
 	{"quic", networkOnly, dialQUIC},
 	{"quic with shared memory", nil, dialQUIC},
+	{"tcp", networkOnly, dialTCP},
 	{"in process", nil, func(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client {
 		t.Helper()
 		c, err := framework.InProcessClient(p.server, cfg)
@@ -46,7 +47,8 @@ var environments = []environment{
 
 var (
 	overQUIC  = environments[0]
-	inProcess = environments[2]
+	overTCP   = environments[2]
+	inProcess = environments[3]
 )
 
 // networkOnly is a store that shares no memory, so that large messages go through the network as between two hosts.
@@ -64,6 +66,18 @@ func dialQUIC(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Clie
 	p.serve(t, p.server, p.socket)
 	cfg.TLS = clientTLS
 	c, err := framework.NewClient(p.socket.LocalAddr().String(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func dialTCP(t testing.TB, p *pair, cfg framework.ClientConfig) *framework.Client {
+	t.Helper()
+	p.listener = listenTCP(t, "127.0.0.1:0")
+	p.serveTCP(t, p.server, p.listener)
+	cfg.TLS, cfg.Transport = clientTLS, framework.TransportTCP
+	c, err := framework.NewClient(p.listener.Addr().String(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +112,10 @@ type setup struct {
 
 // A pair is a client and a server.
 type pair struct {
-	server *framework.Server
-	client *framework.Client
-	socket net.PacketConn // of the server; nil in process
+	server   *framework.Server
+	client   *framework.Client
+	socket   net.PacketConn // of the server; nil except over QUIC
+	listener net.Listener   // of the server; nil except over TCP
 }
 
 // start sets up a client and a server, which end with the test. Then the server must drain: no call may be left
@@ -126,8 +141,19 @@ func (e environment) start(t testing.TB, s setup) *pair {
 // serve serves on the socket until the server is closed, which the test must do.
 func (p *pair) serve(t testing.TB, s *framework.Server, socket net.PacketConn) {
 	t.Helper()
-	served := make(chan error, 1)                                   // capacity 1: sent to once
-	go func() { served <- s.Serve(context.Background(), socket) }() // ends when s is closed; Cleanup waits
+	serving(t, s, func() error { return s.Serve(context.Background(), socket) })
+}
+
+// serveTCP is serve on a listener for TCP.
+func (p *pair) serveTCP(t testing.TB, s *framework.Server, ln net.Listener) {
+	t.Helper()
+	serving(t, s, func() error { return s.ServeTCP(context.Background(), ln) })
+}
+
+func serving(t testing.TB, s *framework.Server, serve func() error) {
+	t.Helper()
+	served := make(chan error, 1)     // capacity 1: sent to once
+	go func() { served <- serve() }() // ends when s is closed; Cleanup waits
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("closing the server: %v", err)
@@ -195,6 +221,15 @@ func listenUDP(t testing.TB, address string) net.PacketConn {
 		t.Fatal(err)
 	}
 	return socket
+}
+
+func listenTCP(t testing.TB, address string) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
 }
 
 // wantCode fails the test unless err has the code.

@@ -58,6 +58,8 @@ var roads = []road{
 	{"shared memory", overQUIC, largeobj.Config{}, true},
 	{"shared memory, copied", overQUIC, largeobj.Config{Trust: largeobj.Copy}, true},
 	{"streams", overQUIC, largeobj.Config{StreamsOnly: true}, false},
+	{"shared memory, TCP", overTCP, largeobj.Config{}, true},
+	{"streams, TCP", overTCP, largeobj.Config{StreamsOnly: true}, false},
 	{"in process", inProcess, largeobj.Config{}, false},
 }
 

@@ -67,6 +67,7 @@ type Dialer struct {
 	life       context.Context // of attempts, which may go on without a caller; ends with Close
 	end        context.CancelCauseFunc
 	goroutines group // attempts
+	closing    sync.Once
 }
 
 // NewDialer returns a dialer, which must be closed. It fails for a policy that does not exist. log, which may be nil, is told
@@ -88,19 +89,20 @@ func NewDialer(policy Policy, log *zap.Logger) (*Dialer, error) {
 	return d, nil
 }
 
-// Close gives up what is being dialed and waits for it. Connections stay open. It is called once.
+// Close gives up what is being dialed and waits for it. Connections stay open. It is idempotent.
 func (d *Dialer) Close() {
 	d.end(ErrClosed)
-	d.goroutines.close()
+	d.closing.Do(d.goroutines.close)
 }
 
-// Dial connects to the address as [Dial] and [DialTCP] do. An error names what each of the transports failed with.
+// Dial connects to the address as [Dial] and [DialTCP] do. An error names what each of the transports failed with. With
+// [Config.ListenPacket], which asks for a certain way of UDP, it does not take another one over TCP unless that is the policy.
 func (d *Dialer) Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
-	switch d.policy {
-	case OnlyQUIC:
-		return d.quic(ctx, address, cfg)
-	case OnlyTCP:
+	switch {
+	case d.policy == OnlyTCP:
 		return d.tcp(ctx, address, cfg)
+	case d.policy == OnlyQUIC || cfg.ListenPacket != nil:
+		return d.quic(ctx, address, cfg)
 	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

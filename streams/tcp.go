@@ -122,27 +122,32 @@ type TCPListener struct {
 	slots    chan struct{}      // one for each handshake in progress, until somebody accepts the connection
 	wg       sync.WaitGroup     // the goroutine that accepts, and handshakes
 
-	life   context.Context // of handshakes; ends with Close
-	cancel context.CancelFunc
+	life    context.Context // ends with Close
+	cancel  context.CancelFunc
+	shaking context.Context // of handshakes; ends soon after life
+	giveUp  context.CancelFunc
 }
 
-// ListenTCP accepts connections that arrive on ln, which it takes ownership of. At most 256 handshakes are in progress at a
-// time, for at most cfg.HandshakeTimeout each.
+// ListenTCP accepts connections that arrive on ln, which it takes ownership of, also when it fails. At most 256 handshakes are
+// in progress at a time, for at most cfg.HandshakeTimeout each.
 func ListenTCP(ln net.Listener, cfg Config) (*TCPListener, error) {
 	conf, err := cfg.withDefaults()
 	if err != nil {
+		_ = ln.Close() // the error that matters is err
 		return nil, err
 	}
 	tlsConf, err := tcpTLSConfig(cfg.TLS)
 	if err != nil {
+		_ = ln.Close()
 		return nil, err
 	}
 	l := &TCPListener{
 		cfg: conf, tls: tlsConf, ln: ln,
 		accepted: make(chan *tcpTransport, maxTCPUnaccepted), slots: make(chan struct{}, maxTCPHandshakes),
 	}
-	l.life, l.cancel = context.WithCancel(context.Background()) // a listener is a root: Close ends it
-	l.wg.Go(l.run)                                              // ends when ln is closed; Close waits
+	l.life, l.cancel = context.WithCancel(context.Background()) // a listener is a root: Close ends both
+	l.shaking, l.giveUp = context.WithCancel(context.Background())
+	l.wg.Go(l.run) // ends when ln is closed; Close waits
 	return l, nil
 }
 
@@ -179,7 +184,7 @@ func (l *TCPListener) run() {
 // shake completes the handshake of one connection and has it accepted.
 func (l *TCPListener) shake(socket net.Conn) {
 	defer func() { <-l.slots }()
-	ctx, cancel := context.WithTimeoutCause(l.life, l.cfg.HandshakeTimeout, handshakeTimeout(l.cfg))
+	ctx, cancel := context.WithTimeoutCause(l.shaking, l.cfg.HandshakeTimeout, handshakeTimeout(l.cfg))
 	defer cancel()
 	if tcp, ok := socket.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAlive(false) // pings keep it alive
@@ -192,6 +197,12 @@ func (l *TCPListener) shake(socket net.Conn) {
 		return
 	}
 	t := newTCPTransport(secure, sock, l.cfg, false)
+	select {
+	case <-l.life.Done():
+		refuse(t)
+		return
+	default:
+	}
 	select {
 	case l.accepted <- t:
 	case <-l.life.Done():
@@ -221,12 +232,16 @@ func (l *TCPListener) Accept(ctx context.Context) (*Conn, error) {
 // Addr returns the address that the listener is reached at.
 func (l *TCPListener) Addr() net.Addr { return l.ln.Addr() }
 
-// Close stops accepting, and closes the listener that it was given. Connections that were accepted stay open. It is
+// Close stops accepting, and closes the listener that it was given. Connections that were accepted stay open. Those whose
+// handshake is in progress, which may be complete for the other side, are told that they are refused, for at most a second. It is
 // idempotent.
 func (l *TCPListener) Close() error {
 	l.cancel()
 	err := l.ln.Close()
+	timer := time.AfterFunc(tcpLinger, l.giveUp)
 	l.wg.Wait()
+	timer.Stop()
+	l.giveUp()
 	for {
 		select {
 		case t := <-l.accepted:
