@@ -130,6 +130,10 @@
 // Bodies of tables have at most 64 KiB. A callee that does not have what a request refers to answers it unprocessed with the
 // code aborted, and the caller sends the whole message. A caller that does not have what a response refers to has lost it.
 //
+// A positional body may have lists in packed forms, which package wire/codec specifies: numbers, bools and times as a column
+// of package wire/compress, structs as a table of columns, texts as a dictionary. Every receiver understands them. They count
+// against its message limit with the size that they stand for.
+//
 // A sender repeats a definition inline until the receiver has answered with a schema frame, so that no stream ever waits
 // for another. A receiver keeps up to 1024 definitions of 1 MiB together; one that it refuses is sent as self-describing
 // CBOR from then on. The number is for one connection and direction, the ID is for good.

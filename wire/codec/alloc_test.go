@@ -37,6 +37,31 @@ func TestAllocationBudgets(t *testing.T) {
 			t.Errorf("%s: decoding allocates %v times, budget %v", test.name, n, test.decode+1)
 		}
 	}
+	for _, test := range []struct {
+		name   string
+		v      any
+		decode float64
+	}{
+		{"packed columns", newColumns(1024), 4},
+		{"packed rows", newBatch(100), 4}, // the site, the rows, a dictionary and the copy that its texts are cut from
+	} {
+		c, msg, p := codecOf(t, test.v), packedOf(t, test.v), pinnedPacker(t, test.v)
+		buf := make([]byte, 0, 64<<10)
+		if n := testing.AllocsPerRun(100, func() { _, _ = c.AppendWith(buf, test.v, AppendOptions{Packer: p}) }); n > 0 {
+			t.Errorf("%s: encoding allocates %v times", test.name, n)
+		}
+		idle := c.NewPacker()
+		if n := testing.AllocsPerRun(100, func() { _, _ = c.AppendWith(buf, test.v, AppendOptions{Packer: idle}) }); n > 0 {
+			t.Errorf("%s: choosing allocates %v times", test.name, n)
+		}
+		if n := testing.AllocsPerRun(100, func() { _ = c.Decode(msg, newOf(test.v), Limits{}) }); n > test.decode+1 {
+			t.Errorf("%s: decoding allocates %v times, budget %v", test.name, n, test.decode+1)
+		}
+		reused := newOf(test.v)
+		if n := testing.AllocsPerRun(100, func() { _ = c.Decode(msg, reused, Limits{}) }); test.name == "packed columns" && n > 0 {
+			t.Errorf("%s: decoding into memory that is there allocates %v times", test.name, n)
+		}
+	}
 	rd, err := codecOf(t, call).Reader(codecOf(t, evolved).Schema())
 	if err != nil {
 		t.Fatal(err)

@@ -77,10 +77,11 @@ func (b *builder) value(w, r *schema.Type, t reflect.Type, flags uint8) op {
 func (b *builder) list(o *op, w, r *schema.Type, t reflect.Type) {
 	o.x = &detail{
 		typ: t, size: t.Elem().Size(), n: r.Len, min: leastBytes(w.Elem),
-		elem: b.value(w.Elem, r.Elem, t.Elem(), o.flags),
+		elem: b.value(w.Elem, r.Elem, t.Elem(), o.flags), wire: w,
 	}
 	num, isNumber := numberOf(w.Elem.Kind)
-	isNumber = isNumber && customOf(t.Elem()) == customNone
+	_, numberHere := numberOf(r.Elem.Kind) // or a pointer to one
+	isNumber = isNumber && numberHere && customOf(t.Elem()) == customNone
 	array := r.Kind == schema.KindArray
 	switch {
 	case array && r.Elem.Kind == schema.KindUint8 && w.Elem.Kind == r.Elem.Kind && isNumber:
@@ -101,6 +102,13 @@ func (b *builder) list(o *op, w, r *schema.Type, t reflect.Type) {
 	default:
 		o.kind = kList
 	}
+	switch {
+	case isNumber:
+	case o.kind == kTexts, o.kind == kList && (o.x.elem.kind == kBool || o.x.elem.kind == kTime):
+	default:
+		return
+	}
+	o.x.col = &column{op: o.x.elem, from: w.Elem.Kind, codec: packCodec(w.Elem.Kind)}
 }
 
 func (b *builder) mapping(o *op, w, r *schema.Type, t reflect.Type) {

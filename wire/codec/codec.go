@@ -9,6 +9,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/mycel-rpc/mycel/wire/compress"
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
 
@@ -20,15 +21,16 @@ const readersPerCodec = 64
 
 // Codec encodes and decodes values of one Go type. It is immutable and safe for concurrent use.
 type Codec struct {
-	typ, ptr reflect.Type   // T and *T
-	ptrWord  unsafe.Pointer // the first word of an any that holds a *T
-	desc     *schema.Schema
-	why      string // why desc is nil
-	linked   bool   // whether anything is encoded with a link
-	inPlace  bool   // see InPlace
-	secret   bool   // see Secret
-	noDedup  bool   // see NoDedup
-	info     map[*schema.Struct]*structInfo
+	typ, ptr  reflect.Type   // T and *T
+	ptrWord   unsafe.Pointer // the first word of an any that holds a *T
+	desc      *schema.Schema
+	why       string     // why desc is nil
+	linked    bool       // whether anything is encoded with a link
+	inPlace   bool       // see InPlace
+	secret    bool       // see Secret
+	noDedup   bool       // see NoDedup
+	packSites []packSite // fields that have packed forms, in the order of [Packer].sites
+	info      map[*schema.Struct]*structInfo
 
 	// Of the generic form:
 	defaults     []op
@@ -109,6 +111,7 @@ func compile(t reflect.Type) (*Codec, error) {
 	var plans map[planKey]*plan
 	c.own, plans = c.reader(c.desc, res)
 	markPlans(&c.own.root, plans)
+	c.findPackSites()
 	c.inPlace = c.own.root.inPlace(map[*plan]bool{})
 	return c, nil
 }
@@ -165,6 +168,9 @@ func (c *Codec) AppendLinked(dst []byte, v, link any) ([]byte, error) {
 type AppendOptions struct {
 	// Link is what values are encoded with whose bytes depend on the connection; see [Codec.AppendLinked].
 	Link any
+	// Packer, unless it is nil, packs lists where that pays on Path. It is one of the same Codec.
+	Packer *Packer
+	Path   compress.Path
 	// Spans, unless it is nil, gets the spans of the message appended: see [Span].
 	Spans *[]Span
 }
@@ -183,6 +189,12 @@ func (c *Codec) AppendWith(dst []byte, v any, o AppendOptions) ([]byte, error) {
 		return b, err
 	}
 	e := encoder{link: o.Link}
+	if o.Packer != nil {
+		if o.Packer.c != c {
+			return dst, fmt.Errorf("%w: a Packer of %s for a %s", ErrType, o.Packer.c.typ, c.typ)
+		}
+		e.packer, e.cost, e.dice = o.Packer, float32(o.Path.Cost()), o.Packer.dice()
+	}
 	var b []byte
 	switch root := &c.own.root; {
 	case o.Spans != nil:

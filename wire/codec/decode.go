@@ -181,6 +181,11 @@ func (d *decoder) optional(o *op, f unsafe.Pointer) {
 }
 
 func (d *decoder) texts(o *op, f unsafe.Pointer) {
+	at := d.i
+	if tag, tagged := d.tag(); tagged {
+		d.packedTexts(o, f, at, tag)
+		return
+	}
 	n := d.count(item.Array, 1, unsafe.Sizeof(""))
 	if n == 0 {
 		*(*[]string)(f) = nil
@@ -198,6 +203,11 @@ func (d *decoder) texts(o *op, f unsafe.Pointer) {
 
 // list decodes a list of anything.
 func (d *decoder) list(o *op, f unsafe.Pointer) {
+	at := d.i
+	if tag, tagged := d.tag(); tagged {
+		d.packedList(o, f, at, tag)
+		return
+	}
 	n := d.count(item.Array, o.x.min, o.x.size)
 	s := reflect.NewAt(o.x.typ, f).Elem()
 	s.SetZero()
@@ -213,6 +223,10 @@ func (d *decoder) list(o *op, f unsafe.Pointer) {
 // array decodes the elements of a fixed array in place.
 func (d *decoder) array(o *op, f unsafe.Pointer) {
 	at := d.i
+	if tag, tagged := d.tag(); tagged {
+		d.viaExpanded(o, f, at, tag)
+		return
+	}
 	n := d.count(item.Array, o.x.min, 0)
 	if d.failed() {
 		return

@@ -26,6 +26,7 @@ type decoder struct {
 	slabAt int
 
 	depth, items, room int // what is left of MaxDepth, MaxElements and MaxMemoryBytes
+	unpacked           int // what is left of MaxMessageBytes for what is packed
 	lim                Limits
 	kept               uintptr // memory of an element that skip passes over and that will be kept, if more than usual
 	err                *failure

@@ -43,6 +43,48 @@
 //
 // Fields of embedded structs are promoted as encoding/json does. Unexported fields are neither sent nor touched.
 //
+// # Packed forms
+//
+// A list of 16 elements or more often has less in it than its elements suggest: measurements in steps of 0.01, a few names
+// of devices. In the positional form, and nowhere else, a writer MAY send it in one of three other forms. A reader MUST
+// accept them wherever the schema has such a list, whatever it does with it; who knows no schema sees well-formed CBOR.
+// Their tags are from the range that RFC 8949 gives to whoever comes first, and not registered.
+//
+//	58221(bytes)                      packed: a byte with a codec of package compress, then what it makes of the elements
+//	58222([count, column …])          table of count structs, at least one
+//	58223([[text …], 58221(bytes)])   dictionary: texts, and which of them each element is, counted from 0, as uint32
+//
+// The codec of a packed list depends on what it is a list, or array, of:
+//
+//	bool, int8 to int32, uint8 to uint32   delta32   a bool as 0 or 1
+//	int64, uint64, time                    delta64   a time as nanoseconds since 1970 UTC
+//	float32, float64                       decimal32, decimal64
+//
+// A list of structs may be a table if each of their fields is one of these, a text, bytes, an array of uint8, or a struct of
+// such fields, at most four deep; and if that makes 1 to 128 columns, one for each field that is no struct, in their
+// order. A column is what a list of the values of its field would be, in any form, and has count elements. A list of
+// texts, or such a column, may be a dictionary.
+//
+// What a packed list stands for counts against MaxMessageBytes: the plain size that is in its column, and the texts that a
+// dictionary makes. A table has at most eight structs for each byte that follows its count.
+//
+// # Packing
+//
+//	packer := c.NewPacker()                 // one for the messages of a method in one direction
+//	b, err := c.AppendWith(buf[:0], &v, codec.AppendOptions{Packer: packer, Path: path})
+//
+// A [Packer] finds out for each such field what packing saves and what it costs, and packs where that is cheaper than to
+// send what is saved, as package compress does for whole messages. It measures the first three lists of a field and then one
+// in 64 on average, fewer where it does not pay, down to one in 4096. Fields tagged secret or plain are never packed, nor are lists of less than
+// 128 bytes. Packed numbers and texts are never larger than they were; within a table they are compared with a typed array.
+//
+// Measured with 100 measurements in four columns (a timestamp 1 s ± 1 ms after the one before, a walk in steps of 0.01, noise
+// in steps of 0.001, noise in all bits of the mantissa) and 100 and 1024 rows (timestamp, walk, name of one of four devices, its
+// number, a flag): bytes, in percent of the generic form, which is a map for each row, and microseconds of one processor to
+// encode and to decode. From: go test -bench Packed ./wire/codec
+//
+//FIGURES
+//
 // # Tags
 //
 // Fields are named and controlled by a `cbor` tag; without one the name in the `json` tag counts, and that tag's "-":
@@ -55,9 +97,9 @@
 //	cbor:",required"        a writer that does not send the field is a mismatch; generic form: a [*DecodeError], and
 //	                        omitempty is not allowed beside it
 //	cbor:",copy"            texts below get memory of their own, see Ownership
-//	cbor:",secret"          messages with the field must not be compressed: see [Codec.Secret]
+//	cbor:",secret"          the field must not be compressed, nor packed: see [Codec.Secret]
 //	cbor:",nodedup"         the field is never remembered nor sent as a difference: see [Span]
-//	cbor:",plain"           numbers below are never a typed array: shorter when they are small
+//	cbor:",plain"           numbers below are never a typed array, nor packed: shorter when they are small
 //
 // Both hold for what is below the field, and for the fields of an embedded struct; [Codec.AppendWith] says where in a message
 // such fields are.
@@ -91,11 +133,11 @@
 //
 // Decoding is total: any bytes give a value or an error. Items of indefinite length are refused in the positional form,
 // as are trailing bytes, a map with one key twice, and integers that overflow their Go type. Heads longer than needed
-// and both ways to write numbers are accepted.
+// and all ways to write a list are accepted.
 //
 // # Concurrency
 //
-// A [Codec] and a [Reader] are immutable and safe for concurrent use.
+// A [Codec] and a [Reader] are immutable and safe for concurrent use. A [Packer] learns, and is safe for concurrent use, too.
 //
 // # Ownership
 //
@@ -109,6 +151,7 @@
 //
 // Every length is compared with the bytes that are left before anything is allocated. A list of n structs with k fields
 // takes at least n×(k+1) bytes of message, and all lists, maps and pointers together are bounded by [Limits]:
-// MaxElements counts them, MaxMemoryBytes weighs them, MaxDepth bounds their nesting. The errors are [*DecodeError] and
+// MaxElements counts them, MaxMemoryBytes weighs them, MaxDepth bounds their nesting. Lists that are packed take memory that
+// is not in the message: they count for MaxMemoryBytes and for MaxMessageBytes. The errors are [*DecodeError] and
 // [*LimitError], which name the field.
 package codec

@@ -13,6 +13,10 @@ type encoder struct {
 	depth int
 	link  any // of AppendLinked
 	err   *EncodeError
+
+	packer *Packer // or nil; the others are set if it is not
+	cost   float32 // of a byte, in nanoseconds
+	dice   uint32  // see site.choose
 }
 
 func (e *encoder) fail(reason string, err error) {
@@ -62,8 +66,11 @@ func (e *encoder) structure(b []byte, p *plan, base unsafe.Pointer) []byte {
 		case kStruct:
 			b = e.structure(b, o.sub, f)
 		case kTexts:
-			b = appendTexts(b, *(*[]string)(f))
-			continue
+			if e.packer == nil {
+				b = appendTexts(b, *(*[]string)(f))
+				continue
+			}
+			b = e.container(b, o, f)
 		default:
 			b = e.value(b, o, f)
 		}
@@ -140,29 +147,32 @@ func (e *encoder) value(b []byte, o *op, f unsafe.Pointer) []byte {
 func (e *encoder) container(b []byte, o *op, f unsafe.Pointer) []byte {
 	switch o.kind {
 	case kTexts:
-		return appendTexts(b, *(*[]string)(f))
-	case kStructs:
 		h := (*sliceHeader)(f)
-		b = item.AppendHead(b, item.Array, uint64(h.len))
-		for i := range h.len {
-			if b = e.structure(b, o.sub, unsafe.Add(h.data, uintptr(i)*o.x.size)); e.err != nil {
-				e.under("[]")
-				break
+		if e.packs(o) && h.len >= typedFrom {
+			if b, ok := e.packList(b, o.x.col, h.data, o.x.size, h.len, textBytes(h.data, o.x.size, h.len)); ok {
+				return b
 			}
 		}
-		return b
+		return appendTexts(b, *(*[]string)(f))
+	case kStructs:
+		return e.structs(b, o, (*sliceHeader)(f))
 	case kNumbers, kWidenNumbers, kList:
 		h := (*sliceHeader)(f)
 		if o.x.typ.Kind() == reflect.Array {
 			return e.elements(b, o, f, o.x.n)
 		}
 		if o.kind == kNumbers && h.len >= typedFrom && o.flags&flagPlain == 0 {
-			return appendTyped(b, &o.x.num, h.data, h.len)
+			return e.numbers(b, o, h.data, h.len)
+		}
+		if e.packs(o) && h.len >= typedFrom {
+			if b, ok := e.packList(b, o.x.col, h.data, o.x.size, h.len, h.len*leastPacked(o.x.col.from)); ok {
+				return b
+			}
 		}
 		return e.elements(b, o, h.data, h.len)
 	case kNumberArray:
 		if o.x.n >= typedFrom && o.flags&flagPlain == 0 {
-			return appendTyped(b, &o.x.num, f, o.x.n)
+			return e.numbers(b, o, f, o.x.n)
 		}
 		return e.elements(b, o, f, o.x.n)
 	case kArray:
@@ -190,6 +200,21 @@ func (e *encoder) container(b []byte, o *op, f unsafe.Pointer) []byte {
 	}
 	panic("codec: no way to encode an op of kind " + o.kind.String())
 }
+
+// rows appends a list of structs one by one.
+func (e *encoder) rows(b []byte, o *op, h *sliceHeader) []byte {
+	b = item.AppendHead(b, item.Array, uint64(h.len))
+	for i := range h.len {
+		if b = e.structure(b, o.sub, unsafe.Add(h.data, uintptr(i)*o.x.size)); e.err != nil {
+			e.under("[]")
+			break
+		}
+	}
+	return b
+}
+
+// packs reports whether there is a list that could be packed.
+func (e *encoder) packs(o *op) bool { return e.packer != nil && o.x.col != nil && o.x.col.site != 0 }
 
 func (e *encoder) elements(b []byte, o *op, data unsafe.Pointer, n int) []byte {
 	b = item.AppendHead(b, item.Array, uint64(n))

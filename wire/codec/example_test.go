@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/mycel-rpc/mycel/wire/codec"
+	"github.com/mycel-rpc/mycel/wire/compress"
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
 
@@ -226,4 +227,50 @@ func ExampleCodec_AppendWith() {
 	// 83 61 74 secret=true nodedup=false
 	// 65 70 6c 61 74 65 secret=false nodedup=false
 	// 07 secret=false nodedup=true
+}
+
+// ExamplePacker: on a slow path a batch of measurements is a table of columns.
+func ExamplePacker() {
+	type Reading struct {
+		At     int64
+		Value  float64
+		Device string
+	}
+	type Batch struct{ Readings []Reading }
+	c, err := codec.Of[Batch]()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var batch Batch
+	for i := range int64(100) {
+		batch.Readings = append(batch.Readings, Reading{1768636800 + i, float64(i%10) / 10, fmt.Sprint("sensor-", i%3)})
+	}
+	plain, err := c.Append(nil, &batch)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	packer := c.NewPacker() // one for each method and direction
+	path := compress.Path{BytesPerSecond: 1e6}
+	b, err := c.AppendWith(nil, &batch, codec.AppendOptions{Packer: packer, Path: path})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var got Batch
+	if err := c.Decode(b, &got, codec.Limits{MaxMessageBytes: 1 << 20}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(len(got.Readings), "readings, smaller than a tenth:", len(b) < len(plain)/10)
+	for _, f := range packer.Stats(path) {
+		fmt.Println(f.Field, f.Packing, f.Packed)
+	}
+	// Output:
+	// 100 readings, smaller than a tenth: true
+	// Readings table true
+	// Readings[].At delta64 true
+	// Readings[].Value decimal64 true
+	// Readings[].Device dictionary true
 }

@@ -270,8 +270,13 @@ func (d *decoder) selfDescribingTime(b []byte) []byte {
 
 func (d *decoder) selfDescribingList(b []byte, t *schema.Type) []byte {
 	at := d.i
-	if num, ok := numberOf(t.Elem.Kind); ok && d.typedNext() {
-		return d.selfDescribingNumbers(b, t, &num)
+	if tag, tagged := d.tag(); tagged {
+		if num, ok := numberOf(t.Elem.Kind); ok && tag == num.tag {
+			return d.selfDescribingNumbers(b, t, &num, at)
+		}
+		plain := d.expanded(at, tag, t)
+		d.within(at, plain, func(in *decoder) { b = in.selfDescribingList(b, t) })
+		return b
 	}
 	n := d.count(item.Array, leastBytes(t.Elem), 0)
 	if t.Kind == schema.KindArray && n != t.Len {
@@ -293,9 +298,8 @@ func (d *decoder) selfDescribingList(b []byte, t *schema.Type) []byte {
 
 // selfDescribingNumbers writes a typed array as an array, which every reader of the generic form knows. Its numbers count
 // as elements, because they will for that reader.
-func (d *decoder) selfDescribingNumbers(b []byte, t *schema.Type, num *number) []byte {
-	at := d.i
-	raw, n := d.numberBytes(num)
+func (d *decoder) selfDescribingNumbers(b []byte, t *schema.Type, num *number, at int) []byte {
+	raw, n := d.numberBytes(at, num.tag, num)
 	if t.Kind == schema.KindArray && n != t.Len {
 		d.failLen(at, n, t.Len)
 	}

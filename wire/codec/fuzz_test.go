@@ -63,7 +63,7 @@ func equal(a, b reflect.Value) bool {
 }
 
 // fuzzed are the types that fuzz targets choose from by number.
-var fuzzed = []any{&Call{}, &Scalar{}, &Lists{}, &Arrays{}, &Maps{}, &Pointers{}, &Node{}, &Envelope{}, &Custom{}, ptr([]any{}), &Relay{}}
+var fuzzed = []any{&Call{}, &Scalar{}, &Lists{}, &Arrays{}, &Maps{}, &Pointers{}, &Node{}, &Envelope{}, &Custom{}, ptr([]any{}), &Relay{}, &Columns{}, &Batch{}, &Packable{}}
 
 func fuzzSeeds(f *testing.F, encode func(*Codec, []byte, any) ([]byte, error)) {
 	for i, kind := range fuzzed {
@@ -80,8 +80,19 @@ func fuzzSeeds(f *testing.F, encode func(*Codec, []byte, any) ([]byte, error)) {
 	}
 }
 
+// appendAllPacked appends v with everything packed, if there is anything to pack.
+func appendAllPacked(t testing.TB) func(c *Codec, dst []byte, v any) ([]byte, error) {
+	return func(c *Codec, dst []byte, v any) ([]byte, error) {
+		if c.NewPacker() == nil {
+			return c.Append(dst, v)
+		}
+		return append(dst, packedOf(t, v)...), nil
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	fuzzSeeds(f, (*Codec).Append)
+	fuzzSeeds(f, appendAllPacked(f))
 	f.Fuzz(func(t *testing.T, which byte, msg []byte) {
 		kind := fuzzed[int(which)%len(fuzzed)]
 		c, v := codecOf(t, kind), newOf(kind)
@@ -98,6 +109,12 @@ func FuzzDecode(f *testing.F) {
 		}
 		if clear(buffer); !equal(reflect.ValueOf(v), reflect.ValueOf(first)) {
 			t.Fatalf("what was decoded changes with the message: %+v, was %+v", v, first)
+		}
+		if c.NewPacker() != nil && !holdsAny(kind) {
+			again := newOf(kind)
+			if err := c.Decode(packedOf(t, v), again, Limits{}); err != nil || !equal(reflect.ValueOf(v), reflect.ValueOf(again)) {
+				t.Fatalf("packed, it comes back different: %v", err)
+			}
 		}
 		rounds := 1
 		if holdsAny(kind) {
@@ -166,6 +183,33 @@ type olderRelay struct {
 	Rest Extra
 }
 
+// evolvedPackable is what a newer program makes of Packable: most of it has to be expanded.
+type evolvedPackable struct {
+	I8  []int32
+	U16 []*uint64
+	F32 []float64
+	S   []*string
+	T   []*time.Time
+	A   [40]int64
+	W   []struct {
+		I32 int64
+		At  struct{ Seen *time.Time }
+		S   *string
+	}
+}
+
+// keptPackable knows nothing of it, and keeps it.
+type keptPackable struct{ Rest Extra }
+
+// evolvedBatch reads tables column by column.
+type evolvedBatch struct {
+	Readings []struct {
+		ID   uint64
+		Note string `cbor:",default=x"`
+		At   int64
+	}
+}
+
 // FuzzReader decodes messages of one schema into the types of another one, and the same messages into their own type:
 // whatever an evolved reader accepts consists of items that are well-formed.
 func FuzzReader(f *testing.F) {
@@ -183,7 +227,15 @@ func FuzzReader(f *testing.F) {
 			f.Add(byte(2), appendOf(f, v))
 		}
 	}
-	pairs := []struct{ writer, reader any }{{&Node{}, &evolvedNode{}}, {&CallV2{}, &Call{}}, {&Relay{}, &olderRelay{}}}
+	for _, noise := range []bool{false, true} {
+		f.Add(byte(3), packedOf(f, newPackable(20, noise)))
+		f.Add(byte(4), packedOf(f, newPackable(20, noise)))
+	}
+	f.Add(byte(5), packedOf(f, newBatch(30)))
+	pairs := []struct{ writer, reader any }{
+		{&Node{}, &evolvedNode{}}, {&CallV2{}, &Call{}}, {&Relay{}, &olderRelay{}},
+		{&Packable{}, &evolvedPackable{}}, {&Packable{}, &keptPackable{}}, {&Batch{}, &evolvedBatch{}},
+	}
 	f.Fuzz(func(t *testing.T, which byte, msg []byte) {
 		p := pairs[int(which)%len(pairs)]
 		w, r := codecOf(t, p.writer), codecOf(t, p.reader)
@@ -218,12 +270,14 @@ func FuzzWriterSchema(f *testing.F) {
 	for _, v := range []any{&Call{}, &CallV2{}, &Node{}, &Lists{}, &Empty{}, &Relay{}, &Scalar{}, &Maps{}} {
 		f.Add(codecOf(f, v).Schema().Canonical(), appendOf(f, v))
 	}
+	f.Add(codecOf(f, &Packable{}).Schema().Canonical(), packedOf(f, newPackable(20, false)))
+	f.Add(codecOf(f, &Batch{}).Schema().Canonical(), packedOf(f, newBatch(20)))
 	f.Fuzz(func(t *testing.T, canonical, msg []byte) {
 		s, err := schema.Parse(canonical, schema.Limits{})
 		if err != nil {
 			return
 		}
-		for _, kind := range []any{&Call{}, &Node{}, &Lists{}, &olderRelay{}, &Relay{}} {
+		for _, kind := range []any{&Call{}, &Node{}, &Lists{}, &olderRelay{}, &Relay{}, &evolvedPackable{}, &evolvedBatch{}} {
 			rd, err := codecOf(t, kind).Reader(s)
 			if err != nil {
 				continue

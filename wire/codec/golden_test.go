@@ -23,7 +23,8 @@ var update = flag.Bool("update", false, "write the golden vectors anew: a change
 const goldenFile = "golden.txt"
 
 // TestGoldenVectors compares the bytes of every sample with testdata/golden.txt, where each has its schema, its message
-// and, as a second opinion, what fxamacker/cbor says the message is.
+// and, as a second opinion, what fxamacker/cbor says the message is; and the message with all packed that can be, if that is
+// another one. A later packer may write other bytes, but these must still mean the same.
 func TestGoldenVectors(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# A change in this file is a change of the wire. Written by: go test -run Golden -update\n")
@@ -38,6 +39,16 @@ func TestGoldenVectors(t *testing.T) {
 		}
 		s := codecOf(t, v).Schema()
 		fmt.Fprintf(&b, "\n[%s]\nid      %s\nschema  %x\nmessage %x\nmeans   %s\n", name, s.ID(), s.Canonical(), msg, diag)
+		if codecOf(t, v).NewPacker() == nil {
+			continue
+		}
+		packed := packedOf(t, v)
+		if diag, err = cbor.Diagnose(packed); err != nil {
+			t.Fatalf("%s: fxamacker/cbor: %v", name, err)
+		}
+		if !bytes.Equal(packed, msg) {
+			fmt.Fprintf(&b, "packed  %x\nmeans   %s\n", packed, diag)
+		}
 	}
 	path := filepath.Join("testdata", goldenFile)
 	if *update {
@@ -86,7 +97,7 @@ func TestGoldenVectorsDecode(t *testing.T) {
 			if !bytes.Equal(s.Canonical(), codecOf(t, v).Schema().Canonical()) {
 				t.Errorf("%s: schema differs", name)
 			}
-		case "message":
+		case "message", "packed":
 			got := newOf(v)
 			if err := codecOf(t, v).Decode(raw, got, Limits{}); err != nil {
 				t.Errorf("%s: %v", name, err)

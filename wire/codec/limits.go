@@ -11,16 +11,19 @@ type Limits struct {
 	// typed arrays, whose size the size of the message bounds. Default 1 Mi; negative is an error.
 	MaxElements int
 	// MaxMemoryBytes is how much Go memory the lists, maps and pointers of a message may take in all, not counting
-	// text, bytes and typed arrays, which are no larger than the message. It matters because one byte of message can
+	// text, bytes and typed arrays that are not packed, which are no larger than the message. It matters because one byte of message can
 	// be one empty struct of hundreds of bytes. Default 64 MiB; negative is an error.
 	MaxMemoryBytes int
+	// MaxMessageBytes is how many bytes what is packed in a message may stand for, in all and unpacked. Whoever bounds
+	// messages that arrive gives the same bound here. Default 64 MiB; negative is an error.
+	MaxMessageBytes int
 
 	// Link is no limit, but what the values of types with DecodeLinked are decoded with; see [Codec.AppendLinked].
 	Link any
 }
 
 // DefaultLimits are the limits of a zero [Limits].
-var DefaultLimits = Limits{MaxDepth: 128, MaxElements: 1 << 20, MaxMemoryBytes: 64 << 20}
+var DefaultLimits = Limits{MaxDepth: 128, MaxElements: 1 << 20, MaxMemoryBytes: 64 << 20, MaxMessageBytes: 64 << 20}
 
 // maxDepth bounds recursion in both directions, so that neither a message nor a cyclic value exhausts the stack.
 const maxDepth = 1024
@@ -33,11 +36,12 @@ func (d *decoder) limit(lim Limits) error {
 		return err
 	}
 	d.lim, d.depth, d.items, d.room = lim, lim.MaxDepth, lim.MaxElements, lim.MaxMemoryBytes
+	d.unpacked = lim.MaxMessageBytes
 	return nil
 }
 
 func (l *Limits) complete() error {
-	if l.MaxDepth < 0 || l.MaxDepth > maxDepth || l.MaxElements < 0 || l.MaxMemoryBytes < 0 {
+	if l.MaxDepth < 0 || l.MaxDepth > maxDepth || l.MaxElements < 0 || l.MaxMemoryBytes < 0 || l.MaxMessageBytes < 0 {
 		return fmt.Errorf("codec: illegal limits %+v: MaxDepth is 0 to %d, the others are not negative", *l, maxDepth)
 	}
 	if l.MaxDepth == 0 {
@@ -48,6 +52,9 @@ func (l *Limits) complete() error {
 	}
 	if l.MaxMemoryBytes == 0 {
 		l.MaxMemoryBytes = DefaultLimits.MaxMemoryBytes
+	}
+	if l.MaxMessageBytes == 0 {
+		l.MaxMessageBytes = DefaultLimits.MaxMessageBytes
 	}
 	return nil
 }

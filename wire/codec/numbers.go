@@ -44,6 +44,16 @@ func swap(p []byte, w int) {
 	}
 }
 
+// numbers appends n numbers in memory at data, packed if that is likely to pay.
+func (e *encoder) numbers(b []byte, o *op, data unsafe.Pointer, n int) []byte {
+	if e.packs(o) {
+		if b, ok := e.packList(b, o.x.col, data, o.x.size, n, n*o.x.num.width); ok {
+			return b
+		}
+	}
+	return appendTyped(b, &o.x.num, data, n)
+}
+
 // appendTyped appends n numbers in memory at data as a typed array.
 func appendTyped(b []byte, num *number, data unsafe.Pointer, n int) []byte {
 	raw := unsafe.Slice((*byte)(data), n*num.width)
@@ -57,10 +67,10 @@ func appendTyped(b []byte, num *number, data unsafe.Pointer, n int) []byte {
 	return b
 }
 
-// numberBytes reads the head of a typed array and returns its bytes, which alias the message, and the count of numbers.
-func (d *decoder) numberBytes(num *number) ([]byte, int) {
-	at := d.i
-	if tag := d.head(item.Tag); d.failed() || tag != num.tag {
+// numberBytes reads what follows the tag of a typed array at byte at and returns its bytes, which alias the message, and the
+// count of numbers.
+func (d *decoder) numberBytes(at int, tag uint64, num *number) ([]byte, int) {
+	if tag != num.tag {
 		d.failAt(at, "typed array of another kind of numbers")
 		return nil, 0
 	}
@@ -73,16 +83,21 @@ func (d *decoder) numberBytes(num *number) ([]byte, int) {
 	return raw, len(raw) / num.width
 }
 
-// typedNext reports whether the next item is tagged, as a typed array is.
-func (d *decoder) typedNext() bool { return d.i < len(d.b) && d.b[d.i]>>5 == item.Tag }
-
 // numbers decodes a list of numbers into the slice at f.
 func (d *decoder) numbers(o *op, f unsafe.Pointer) {
-	if !d.typedNext() {
+	at := d.i
+	tag, tagged := d.tag()
+	switch {
+	case !tagged:
 		d.list(o, f)
 		return
+	case tag == tagPacked:
+		if p := d.packedHead(o.x.num.kind); d.memory(p.n, o.x.size) {
+			d.unpack(at, p, o.x.col, makeNumbers(f, p.n, o.x.num.width), o.x.size)
+		}
+		return
 	}
-	raw, n := d.numberBytes(&o.x.num)
+	raw, n := d.numberBytes(at, tag, &o.x.num)
 	if d.failed() {
 		return
 	}
@@ -92,12 +107,21 @@ func (d *decoder) numbers(o *op, f unsafe.Pointer) {
 
 // numberArray decodes the numbers of a fixed array in place.
 func (d *decoder) numberArray(o *op, f unsafe.Pointer) {
-	if !d.typedNext() {
+	at := d.i
+	tag, tagged := d.tag()
+	switch {
+	case !tagged:
 		d.array(o, f)
 		return
+	case tag == tagPacked:
+		if p := d.packedHead(o.x.num.kind); p.n != o.x.n {
+			d.failLen(at, p.n, o.x.n)
+		} else if !d.failed() {
+			d.unpack(at, p, o.x.col, f, o.x.size)
+		}
+		return
 	}
-	at := d.i
-	raw, n := d.numberBytes(&o.x.num)
+	raw, n := d.numberBytes(at, tag, &o.x.num)
 	if d.failed() {
 		return
 	}
@@ -147,7 +171,9 @@ func makeNumbers(f unsafe.Pointer, n, width int) unsafe.Pointer {
 func (d *decoder) widenNumbers(o *op, f unsafe.Pointer) {
 	x := o.x
 	array := x.typ.Kind() == reflect.Array
-	if !d.typedNext() {
+	at := d.i
+	tag, tagged := d.tag()
+	if !tagged {
 		if array {
 			d.array(o, f)
 		} else {
@@ -155,8 +181,15 @@ func (d *decoder) widenNumbers(o *op, f unsafe.Pointer) {
 		}
 		return
 	}
-	at := d.i
-	raw, n := d.numberBytes(&x.num)
+	var raw []byte
+	var n int
+	var p packed
+	if tag == tagPacked {
+		p = d.packedHead(x.num.kind)
+		n = p.n
+	} else {
+		raw, n = d.numberBytes(at, tag, &x.num)
+	}
 	if d.failed() {
 		return
 	}
@@ -168,6 +201,10 @@ func (d *decoder) widenNumbers(o *op, f unsafe.Pointer) {
 		to = makeNumbers(f, n, int(x.size))
 	} else if n != x.n {
 		d.failLen(at, n, x.n)
+		return
+	}
+	if tag == tagPacked {
+		d.unpack(at, p, x.col, to, x.size)
 		return
 	}
 	for i := range n {

@@ -79,15 +79,19 @@ type op struct {
 
 // detail is the part of an op that only some kinds need.
 type detail struct {
-	typ  reflect.Type // of the value in memory
-	elem op           // of lists, arrays, optionals and maps; its off is 0
-	key  op
-	size uintptr // of an element in memory
-	n    int     // of elements in an array
-	min  uint64  // bytes of an element on the wire, at least
-	num  number
-	bits uint64 // kSet…
-	text string // kSetText
+	typ   reflect.Type // of the value in memory
+	elem  op           // of lists, arrays, optionals and maps; its off is 0
+	key   op
+	size  uintptr // of an element in memory
+	n     int     // of elements in an array
+	min   uint64  // bytes of an element on the wire, at least
+	num   number
+	wire  *schema.Type // of lists and arrays
+	col   *column      // of lists and arrays that have a packed form, which the writer and the op agree on
+	table *table       // kStructs that are read from tables
+	site  int          // of the table, see Packer
+	bits  uint64       // kSet…
+	text  string       // kSetText
 
 	extra   *extraPlan // kExtra
 	unknown *unknown   // kUnknown

@@ -48,6 +48,12 @@ func (c *Codec) Reader(writer *schema.Schema) (*Reader, error) {
 func (c *Codec) reader(writer *schema.Schema, res *schema.Resolution) (*Reader, map[planKey]*plan) {
 	b := builder{res: res, info: c.info, plans: make(map[planKey]*plan), kept: c.elementBytes}
 	r := &Reader{c: c, root: b.value(writer.Root(), c.desc.Root(), c.typ, 0)}
+	for _, p := range b.plans {
+		for i := range p.ops {
+			p.ops[i].addTables()
+		}
+	}
+	r.root.addTables()
 	r.slabs = r.root.texts(make(map[*plan]bool)) > 1
 	return r, b.plans
 }

@@ -184,5 +184,8 @@ func samples() map[string]any {
 		"map":        &map[string]string{"a": "b"},
 		"envelope":   newEnvelope(128),
 		"call":       &Call{"get", 7, "k/1", 3, true},
+		"columns":    newColumns(16),
+		"batch":      newBatch(16),
+		"packable":   newPackable(16, false),
 	}
 }

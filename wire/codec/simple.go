@@ -22,9 +22,17 @@ func appendBool(b []byte, v bool) []byte {
 }
 
 func appendFloat32(b []byte, v float32) []byte {
-	return binary.BigEndian.AppendUint32(append(b, byteFloat32), math.Float32bits(v))
+	return appendFloat32Bits(b, math.Float32bits(v))
+}
+
+func appendFloat32Bits(b []byte, v uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(b, byteFloat32), v)
 }
 
 func appendFloat64(b []byte, v float64) []byte {
-	return binary.BigEndian.AppendUint64(append(b, byteFloat64), math.Float64bits(v))
+	return appendFloat64Bits(b, math.Float64bits(v))
+}
+
+func appendFloat64Bits(b []byte, v uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, byteFloat64), v)
 }

@@ -10,7 +10,10 @@ import (
 // appendTime appends the instant at f: an array of the seconds since 1970 UTC and, unless 0, the nanoseconds. Neither
 // the zone nor the monotonic reading is sent.
 func appendTime(b []byte, f unsafe.Pointer) []byte {
-	t := (*time.Time)(f)
+	return appendInstant(b, *(*time.Time)(f))
+}
+
+func appendInstant(b []byte, t time.Time) []byte {
 	ns := t.Nanosecond()
 	if ns == 0 {
 		return item.AppendInt(item.AppendHead(b, item.Array, 1), t.Unix())

@@ -40,8 +40,8 @@ func (c Codec) String() string {
 	return fmt.Sprintf("codec %d", uint8(c))
 }
 
-// width is the number of bytes of an element if c encodes columns, else 0.
-func (c Codec) width() int {
+// ElementBytes returns the number of bytes of an element if c encodes columns, else 0.
+func (c Codec) ElementBytes() int {
 	switch c {
 	case Delta64, Decimal64:
 		return 8
@@ -74,7 +74,7 @@ func plausible(size uint64, encoded int) bool {
 // Append appends the encoding of src to dst: at most limit bytes, or it fails with [ErrBound]. It borrows src until it
 // returns. After an error the result is dst as it was; [ErrRatio] means that src belongs into pieces of FreeBytes.
 func Append(dst, src []byte, c Codec, limit int) ([]byte, error) {
-	if w := c.width(); w > 0 {
+	if w := c.ElementBytes(); w > 0 {
 		if len(src)%w != 0 {
 			return dst, ErrColumn
 		}
@@ -143,7 +143,7 @@ func split(src []byte, c Codec, maxSize int) (int, []byte, error) {
 	case c != None && !plausible(size, len(src)):
 		return 0, nil, &wire.LimitError{What: fmt.Sprintf("plain size of %d bytes of %v", len(src), c),
 			Limit: max(FreeBytes, MaxRatio*uint64(len(src))), Got: size}
-	case c.width() > 0 && size%uint64(c.width()) != 0:
+	case c.ElementBytes() > 0 && size%uint64(c.ElementBytes()) != 0:
 		return 0, nil, malformed(c, "ends within an element")
 	}
 	return int(size), src[n:], nil
@@ -172,7 +172,7 @@ func Decode(dst, src []byte, c Codec, maxSize int) ([]byte, error) {
 			return dst, malformed(c, "not frames of this plain size")
 		}
 	default:
-		if err := decodeColumn(c, body, size/c.width(), storeBytes(plain, c)); err != nil {
+		if err := decodeColumn(c, body, size/c.ElementBytes(), storeBytes(plain, c)); err != nil {
 			return dst, err
 		}
 	}

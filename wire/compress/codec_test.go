@@ -34,7 +34,7 @@ func TestRoundTripsAreExact(t *testing.T) {
 			if n, err := PlainSize(b, s.codec, len(s.plain)); n != len(s.plain) || err != nil {
 				t.Fatalf("plain size %d, %v", n, err)
 			}
-			if w := s.codec.width(); w > 0 && len(b) > len(s.plain)+len(s.plain)/w/blockLen+12 {
+			if w := s.codec.ElementBytes(); w > 0 && len(b) > len(s.plain)+len(s.plain)/w/blockLen+12 {
 				t.Fatalf("a column of %d bytes grew to %d", len(s.plain), len(b))
 			}
 			again, err := Append([]byte("before"), s.plain, s.codec, len(b))

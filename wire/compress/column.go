@@ -17,6 +17,7 @@ type scratch struct {
 	values, diffs [blockLen]uint64
 	misfits       [blockLen]uint16 // positions
 	packed        [blockLen*8 + 16]byte
+	exceptions    []byte // of decimals, as they are written
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -76,7 +77,7 @@ func DecodeColumn[T Number](dst []T, src []byte, maxSize int) ([]T, error) {
 	if err != nil {
 		return dst, err
 	}
-	n := size / c.width()
+	n := size / c.ElementBytes()
 	out := slices.Grow(dst, n)[:len(dst)+n]
 	column := out[len(dst):]
 	err = decodeColumn(c, body, n, func(in []uint64, at int) {
@@ -111,10 +112,36 @@ func DecodeColumn[T Number](dst []T, src []byte, maxSize int) ([]T, error) {
 	return out, nil
 }
 
+// AppendElements is [AppendColumn] of n elements that are anywhere in memory, for a codec of columns: load has to fill out
+// with those from the one at on, as the low bits of 64: signed integers with their sign, floats as their bits. It is called for up to 1024 elements at a time, in order, and for some of them twice.
+// Errors: [ErrBound]; [ErrCodec] if c is no codec of columns. Then the result is dst as it was.
+func AppendElements(dst []byte, c Codec, n, limit int, load func(out []uint64, at int)) ([]byte, error) {
+	if c.ElementBytes() == 0 {
+		return dst, ErrCodec
+	}
+	return appendColumn(dst, c, n, limit, load)
+}
+
+// DecodeElements decodes src, a column of exactly n elements, and gives them to store, which is the reverse of the load of
+// [AppendElements]: of elements of 32 bits the others are of no meaning. It is called for up to 1024 elements at a time, in
+// order. [PlainSize] divided by [Codec.ElementBytes] says how many there are; that they are n is checked again, because src
+// may be in memory that somebody else changes meanwhile: whatever they do, store gets n elements or less.
+// Errors: a [*wire.FormatError], perhaps after some elements.
+func DecodeElements(src []byte, c Codec, n int, store func(in []uint64, at int)) error {
+	size, body, err := split(src, c, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	if w := c.ElementBytes(); w == 0 || size/w != n {
+		return malformed(c, "not the expected number of elements")
+	}
+	return decodeColumn(c, body, n, store)
+}
+
 // loadBytes returns a function that reads elements of src, from the one at on. Integers are extended with their sign.
 func loadBytes(src []byte, c Codec) func(out []uint64, at int) {
 	return func(out []uint64, at int) {
-		b := src[at*c.width():][:len(out)*c.width()]
+		b := src[at*c.ElementBytes():][:len(out)*c.ElementBytes()]
 		for i := range out {
 			switch c {
 			case Delta32:
@@ -131,8 +158,8 @@ func loadBytes(src []byte, c Codec) func(out []uint64, at int) {
 // storeBytes is the reverse of loadBytes.
 func storeBytes(dst []byte, c Codec) func(in []uint64, at int) {
 	return func(in []uint64, at int) {
-		b := dst[at*c.width():]
-		if c.width() == 4 {
+		b := dst[at*c.ElementBytes():]
+		if c.ElementBytes() == 4 {
 			for i, x := range in {
 				binary.LittleEndian.PutUint32(b[4*i:], uint32(x))
 			}
@@ -148,7 +175,7 @@ func storeBytes(dst []byte, c Codec) func(in []uint64, at int) {
 func appendColumn(dst []byte, c Codec, n, limit int, load func(out []uint64, at int)) ([]byte, error) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
-	out := binary.AppendUvarint(dst, uint64(n)*uint64(c.width()))
+	out := binary.AppendUvarint(dst, uint64(n)*uint64(c.ElementBytes()))
 	for at := 0; at < n && len(out)-len(dst) <= limit; at += blockLen {
 		v := s.values[:min(blockLen, n-at)]
 		load(v, at)
@@ -159,13 +186,13 @@ func appendColumn(dst []byte, c Codec, n, limit int, load func(out []uint64, at 
 		} else {
 			out = appendInts(out, v, s)
 		}
-		if fits && len(out)-start <= len(v)*c.width() {
+		if fits && len(out)-start <= len(v)*c.ElementBytes() {
 			continue
 		}
 		load(v, at)
 		out = append(out[:start], rawBlock)
 		for _, x := range v {
-			if c.width() == 4 {
+			if c.ElementBytes() == 4 {
 				out = binary.LittleEndian.AppendUint32(out, uint32(x))
 			} else {
 				out = binary.LittleEndian.AppendUint64(out, x)
@@ -188,7 +215,7 @@ func decodeColumn(c Codec, body []byte, n int, store func(in []uint64, at int)) 
 		switch {
 		case len(r.b) > 0 && r.b[0] == rawBlock:
 			r.byte()
-			if raw := r.take(len(v) * c.width()); r.ok() {
+			if raw := r.take(len(v) * c.ElementBytes()); r.ok() {
 				loadBytes(raw, c)(v, 0)
 			}
 		case c == Decimal64 || c == Decimal32:

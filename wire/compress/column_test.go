@@ -151,3 +151,43 @@ func TestRatios(t *testing.T) {
 		t.Errorf("one outlier costs %d bytes", with-plain)
 	}
 }
+
+// TestElementsAnywhere: elements that are not next to each other, of a width of their own, are encoded as a column is.
+func TestElementsAnywhere(t *testing.T) {
+	type reading struct {
+		at    int64
+		level uint16
+	}
+	rows := make([]reading, 1500)
+	at := timestamps(len(rows))
+	levels := make([]int32, len(rows))
+	for i := range rows {
+		levels[i] = int32(i * 7 % 65536)
+		rows[i] = reading{at[i], uint16(levels[i])}
+	}
+	b, err := AppendElements(nil, Delta32, len(rows), 1<<20, func(out []uint64, at int) {
+		for i := range out {
+			out[i] = uint64(rows[at+i].level)
+		}
+	})
+	if want := encode(t, Delta32, bytesOf(levels)); err != nil || !bytes.Equal(b, want) {
+		t.Fatalf("%x, %v", b, err)
+	}
+	got := make([]reading, len(rows))
+	store := func(in []uint64, at int) {
+		for i, x := range in {
+			got[at+i].level = uint16(x)
+		}
+	}
+	if err := DecodeElements(b, Delta32, len(rows), store); err != nil || got[1499].level != rows[1499].level {
+		t.Errorf("%v, %v", got[1499], err)
+	}
+	for n, c := range map[int]Codec{len(rows) - 1: Delta32, len(rows) + 1: Delta32, len(b): None, 0: S2} {
+		if err := DecodeElements(b, c, n, store); err == nil {
+			t.Errorf("%d elements of %v were accepted", n, c)
+		}
+	}
+	if b, err := AppendElements([]byte("x"), S2, 1, 100, nil); err != ErrCodec || string(b) != "x" {
+		t.Errorf("%q, %v", b, err)
+	}
+}

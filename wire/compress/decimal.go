@@ -64,7 +64,7 @@ func appendDecimals(dst []byte, v []uint64, c Codec, s *scratch) ([]byte, bool) 
 	if e < 0 {
 		return dst, false
 	}
-	var exceptions []byte // a few, so mostly none is allocated
+	exceptions := s.exceptions[:0]
 	count, last := 0, -1
 	var filler int64 // where an exception is: what came before, which differences well
 	for i, b := range v {
@@ -85,6 +85,7 @@ func appendDecimals(dst []byte, v []uint64, c Codec, s *scratch) ([]byte, bool) 
 			exceptions = binary.LittleEndian.AppendUint64(exceptions, b)
 		}
 	}
+	s.exceptions = exceptions
 	dst = appendInts(append(dst, byte(e)), v, s)
 	dst = binary.AppendUvarint(dst, uint64(count))
 	return append(dst, exceptions...), true
@@ -107,7 +108,7 @@ func (r *reader) decimals(v []uint64, c Codec, s *scratch) {
 	last := -1
 	for range r.count(len(v)) {
 		p := r.position(last, len(v))
-		b := r.take(c.width())
+		b := r.take(c.ElementBytes())
 		if !r.ok() {
 			return
 		}

@@ -64,7 +64,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		for c := range names {
 			plain := plain
-			if w := c.width(); w > 0 {
+			if w := c.ElementBytes(); w > 0 {
 				plain = plain[:len(plain)/w*w]
 			}
 			b, err := Append(nil, plain, c, math.MaxInt)

@@ -11,21 +11,20 @@ import (
 // bits are exceptions. All arithmetic is modulo 2^64, so nothing is lost.
 
 const (
-	maxOrder  = 2   // how often a block is differenced
-	orderLen  = 128 // elements that decide it
-	medianLen = 31  // elements of which the median is a base
+	maxOrder  = 2  // how often a block is differenced
+	orderLen  = 96 // elements that decide it
+	medianLen = 15 // elements of which the median is a base
+	looseBits = 2  // by which the width may exceed the bits of a usual value before exceptions are looked for
 )
 
 func zigzag(x uint64) uint64   { return x<<1 ^ uint64(int64(x)>>63) }
 func unzigzag(u uint64) uint64 { return u>>1 ^ -(u & 1) }
 
-// difference writes the differences of the given order of v to out, which may not overlap, and returns them: order less
-// than v has elements.
+// difference writes the differences of order 1 or 2 of v to out, which may not overlap, and returns them: order less than v
+// has elements.
 func difference(out, v []uint64, order int) []uint64 {
 	out = out[:len(v)-order]
 	switch order {
-	case 0:
-		copy(out, v)
 	case 1:
 		for i := range out {
 			out[i] = v[i+1] - v[i]
@@ -52,18 +51,6 @@ func median(d []uint64) uint64 {
 	return uint64(some[n/2])
 }
 
-// middle returns the middle between the least and the largest value of d.
-func middle(d []uint64) uint64 {
-	if len(d) == 0 {
-		return 0
-	}
-	lo, hi := int64(d[0]), int64(d[0])
-	for _, x := range d {
-		lo, hi = min(lo, int64(x)), max(hi, int64(x))
-	}
-	return uint64(lo) + (uint64(hi)-uint64(lo))/2
-}
-
 // measure returns the width that makes d smallest with that base, and roughly how many bits it then takes.
 func measure(d []uint64, base uint64) (width, size int) {
 	var lengths [65]int // how many values have that many bits
@@ -87,30 +74,75 @@ func measure(d []uint64, base uint64) (width, size int) {
 	return width, size
 }
 
-// bestOrder returns how often to difference v, judged by its first elements.
-func bestOrder(v []uint64, s *scratch) int {
-	v = v[:min(len(v), orderLen)]
-	best, least := 0, 0
-	for order := 0; order <= min(maxOrder, len(v)-1); order++ {
-		d := difference(s.diffs[:], v, order)
-		if _, size := measure(d, median(d)); order == 0 || size < least {
-			best, least = order, size
-		}
+// bestOrder returns how often to difference v, judged by some of its elements, and how many bits a value then usually has.
+func bestOrder(v []uint64) (order, usual int) {
+	n := len(v) - maxOrder
+	if n < 2 {
+		return 0, 0
 	}
-	return best
+	at := func(i int) (x, d, dd uint64) {
+		x, last, first := v[i+2], v[i+1], v[i]
+		return x, x - last, x - 2*last + first
+	}
+	// The median of three values of each order stands for the base: one may be far off.
+	x0, d0, dd0 := at(n / 4)
+	x1, d1, dd1 := at(n / 2)
+	x2, d2, dd2 := at(n * 3 / 4)
+	x0, d0, dd0 = medianOf(x0, x1, x2), medianOf(d0, d1, d2), medianOf(dd0, dd1, dd2)
+	var bits0, bits1, bits2 int
+	some := min(n, orderLen)
+	for i := range some {
+		x, d, dd := at(i * n / some)
+		bits0 += bits.Len64(zigzag(x - x0))
+		bits1 += bits.Len64(zigzag(d - d0))
+		bits2 += bits.Len64(zigzag(dd - dd0))
+	}
+	least, margin := bits0, some/4 // for bases that are not the best
+	if bits1+margin < least {
+		order, least = 1, bits1
+	}
+	if bits2+margin < least {
+		order, least = 2, bits2
+	}
+	return order, least/some + 1
 }
 
-// appendInts appends a block of integers; it uses the differences of s.
-func appendInts(dst []byte, v []uint64, s *scratch) []byte {
-	order := bestOrder(v, s)
-	d := difference(s.diffs[:], v, order)
-	base := middle(d)
+func medianOf(a, b, c uint64) uint64 {
+	x, y, z := int64(a), int64(b), int64(c)
+	return uint64(max(min(x, y), min(max(x, y), z)))
+}
+
+// bestBase returns what to subtract from d, and the width that what is left of it has.
+func bestBase(d []uint64, usual int) (base uint64, width int) {
+	if len(d) == 0 {
+		return 0, 1
+	}
+	lo, hi := int64(d[0]), int64(d[0])
+	for _, x := range d {
+		lo, hi = min(lo, int64(x)), max(hi, int64(x))
+	}
+	base = uint64(lo) + (uint64(hi)-uint64(lo))/2 // the middle
+	width = max(1, bits.Len64(max(zigzag(uint64(lo)-base), zigzag(uint64(hi)-base))))
+	if width <= usual+looseBits {
+		return base, width
+	}
 	width, size := measure(d, base)
 	if b := median(d); b != base {
 		if w, n := measure(d, b); n < size {
 			base, width = b, w
 		}
 	}
+	return base, width
+}
+
+// appendInts appends a block of integers; it uses the differences of s.
+func appendInts(dst []byte, v []uint64, s *scratch) []byte {
+	order, usual := bestOrder(v)
+	d := v // nothing below writes to it
+	if order > 0 {
+		d = difference(s.diffs[:], v, order)
+	}
+	base, width := bestBase(d, usual)
 	dst = append(dst, byte(order<<6|(width-1)))
 	if order > 0 {
 		dst = binary.AppendUvarint(dst, zigzag(v[0]))
