@@ -79,11 +79,18 @@
 // 128 bytes. Packed numbers and texts are never larger than they were; within a table they are compared with a typed array.
 //
 // Measured with 100 measurements in four columns (a timestamp 1 s ± 1 ms after the one before, a walk in steps of 0.01, noise
-// in steps of 0.001, noise in all bits of the mantissa) and 100 and 1024 rows (timestamp, walk, name of one of four devices, its
-// number, a flag): bytes, in percent of the generic form, which is a map for each row, and microseconds of one processor to
-// encode and to decode. From: go test -bench Packed ./wire/codec
+// in steps of 0.001, noise in all bits of the mantissa) and with rows (timestamp, walk, name of one of four devices, its number,
+// a flag): bytes, also in percent of those of the generic form, which is a map for each row, and microseconds of one
+// processor of a busy virtual machine to encode and to decode. From: go test -bench Packed ./wire/codec
 //
-//FIGURES
+//	                     plain                            packed
+//	100 in columns        3221 B   89 %   0.1 / 0.3 µs     1259 B   35 %   5.5 / 1.8 µs
+//	1024 in columns      32789 B   89 %   0.8 / 2.4 µs    12348 B   33 %    20 / 11 µs
+//	100 rows              4711 B   68 %   3.9 / 9.3 µs      604 B    9 %   9.5 / 4.5 µs
+//	1024 rows            48140 B   68 %    40 / 62 µs      4291 B    6 %    61 / 27 µs
+//
+// So the columns pay on paths that are slower than 280 and 650 MB/s, and two thirds of what is left of them is the noise;
+// the rows pay everywhere. A list that is not packed because that does not pay costs about 15 ns more than without a Packer.
 //
 // # Tags
 //

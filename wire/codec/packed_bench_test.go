@@ -8,9 +8,9 @@ import (
 
 // BenchmarkPacked compares the forms of batches of measurements: of 3.2 KB in columns, and of rows.
 func BenchmarkPacked(b *testing.B) {
-	benchPacked(b, "columns", newColumns(100))
+	benchPacked(b, "columns-100", newColumns(100))
 	benchPacked(b, "columns-1024", newColumns(1024))
-	benchPacked(b, "rows", newBatch(100))
+	benchPacked(b, "rows-100", newBatch(100))
 	benchPacked(b, "rows-1024", newBatch(1024))
 }
 
@@ -24,13 +24,13 @@ func benchPacked[T any](b *testing.B, name string, v *T) {
 	run := func(what string, size int, f func() error) {
 		b.Run(name+"/"+what, func(b *testing.B) {
 			b.ReportAllocs()
-			b.ReportMetric(float64(size), "bytes")
-			b.ReportMetric(100*float64(size)/float64(len(generic)), "%ofmaps")
 			for b.Loop() {
 				if err := f(); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(size), "bytes")
+			b.ReportMetric(100*float64(size)/float64(len(generic)), "%ofmaps")
 		})
 	}
 	fast := compress.Path{CPUPerByte: 0.1}

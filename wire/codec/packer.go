@@ -142,10 +142,10 @@ func (s *site) choose(n int, cost float32, dice uint32) (packed, sample bool) {
 	return pays(size, nanos, cost), false
 }
 
-// observe notes what packing did to a list: the sizes, and the time that packing took.
+// observe notes what packing did to a list: the sizes, and the time that packing and unpacking takes.
 func (s *site) observe(plain, sent int, spent time.Duration, cost float32) {
 	size := float32(sent) / float32(plain)
-	nanos := max(float32(spent+spent/2)/float32(plain), math.SmallestNonzeroFloat32) // unpacking takes half as long
+	nanos := max(float32(spent)/float32(plain), math.SmallestNonzeroFloat32)
 	samples := s.samples.Add(1)
 	if oldSize, old, ok := s.load(); ok {
 		size = oldSize + (size-oldSize)/4
@@ -203,7 +203,7 @@ func (e *encoder) pack(b []byte, c *column, p unsafe.Pointer, stride uintptr, n,
 	if ok {
 		size = len(out) - len(b)
 	}
-	s.observe(plain, size, spent, cost)
+	s.observe(plain, size, spent+spent/2, cost) // half as long to unpack
 	return out, ok
 }
 
@@ -230,14 +230,16 @@ func (e *encoder) structs(b []byte, o *op, h *sliceHeader) []byte {
 	}
 	start := time.Now()
 	rows := e.rows(b, o, h)
-	middle := time.Now()
+	plainTime := time.Since(start)
 	if e.err != nil {
 		return rows
 	}
+	start = time.Now()
 	both := e.appendTable(rows, o, h.data, h.len)
-	spent := max(0, time.Since(middle)-middle.Sub(start))
+	tableTime := time.Since(start)
 	plain, size := len(rows)-len(b), len(both)-len(rows)
-	s.observe(plain, size, spent, e.cost)
+	// To read rows takes longer than to write them, one and a half times at least; to read a table takes half as long.
+	s.observe(plain, size, max(0, tableTime*3/2-plainTime*5/2), e.cost)
 	if e.err != nil || size >= plain {
 		return rows
 	}
