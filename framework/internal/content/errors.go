@@ -6,6 +6,7 @@ import (
 
 	"github.com/mycel-rpc/mycel/dedup"
 	"github.com/mycel-rpc/mycel/wire"
+	"github.com/mycel-rpc/mycel/wire/codec"
 )
 
 // An EncodeError says that a message cannot be encoded: a mistake of whoever made it.
@@ -57,6 +58,9 @@ func (e *LostError) Unwrap() error { return e.Err }
 func isLimit(err error) bool {
 	if _, ok := errors.AsType[*wire.LimitError](err); ok {
 		return true
+	}
+	if limit, ok := errors.AsType[*codec.LimitError](err); ok && limit.Limit == "MaxMessageBytes" {
+		return true // of what is packed
 	}
 	_, ok := errors.AsType[*dedup.LimitError](err)
 	return ok

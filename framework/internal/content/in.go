@@ -41,7 +41,7 @@ func (in *In) Decode(writer *schema.Schema, c uint8, body []byte, shared bool, m
 	if len(body) > in.Limit {
 		return &SizeError{Name: in.name, Bytes: len(body), Limit: in.Limit}
 	}
-	own, lim := in.Schema(), codec.Limits{Link: link(in.Scope)}
+	own, lim := in.Schema(), codec.Limits{Link: link(in.Scope), MaxMessageBytes: in.Limit}
 	same := writer != nil && (writer == own || own != nil && writer.ID() == own.ID())
 	if shared && !(same && in.InPlace()) {
 		copied := wire.CopyBuffer(body)
