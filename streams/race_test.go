@@ -49,7 +49,7 @@ func newNetwork(t *testing.T, quic, tcp handshake) *network {
 	d.udp = func(context.Context, string, string) (net.Conn, error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		return &udpSocket{local: n.mu.local, unreachable: n.mu.unreachable, closed: make(chan struct{})}, nil
+		return &deafSocket{local: n.mu.local, unreachable: n.mu.unreachable, closed: make(chan struct{})}, nil
 	}
 	t.Cleanup(d.Close)
 	return n
@@ -128,19 +128,19 @@ func inNetwork(t *testing.T, quic, tcp handshake, f func(n *network)) {
 	})
 }
 
-// A udpSocket is connected, and learns at most that the other port is unreachable.
-type udpSocket struct {
+// A deafSocket is connected, and learns at most that the other port is unreachable.
+type deafSocket struct {
 	net.Conn
 	local       string
 	unreachable time.Duration
 	closed      chan struct{}
 }
 
-func (s *udpSocket) Write(p []byte) (int, error) { return len(p), nil }
-func (s *udpSocket) Close() error                { close(s.closed); return nil }
-func (s *udpSocket) LocalAddr() net.Addr         { return textAddr(s.local) }
+func (s *deafSocket) Write(p []byte) (int, error) { return len(p), nil }
+func (s *deafSocket) Close() error                { close(s.closed); return nil }
+func (s *deafSocket) LocalAddr() net.Addr         { return textAddr(s.local) }
 
-func (s *udpSocket) Read([]byte) (int, error) {
+func (s *deafSocket) Read([]byte) (int, error) {
 	var after <-chan time.Time
 	if s.unreachable > 0 {
 		after = time.After(s.unreachable)
