@@ -2,10 +2,12 @@ package natspool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// ttl is long enough for a machine that has much else to do, three times in which renewals must come.
+const ttl = 2 * time.Second
 
 // patience bounds the wait for what has to happen.
 const patience = 40 * time.Second
@@ -87,6 +92,16 @@ func (e *engine) connect(opts ...nats.Option) jetstream.JetStream {
 	return js
 }
 
+// A switchable dialer fails while it is off.
+type switchable struct{ off atomic.Bool }
+
+func (d *switchable) Dial(network, address string) (net.Conn, error) {
+	if d.off.Load() {
+		return nil, errors.New("switched off")
+	}
+	return net.Dial(network, address)
+}
+
 // A party is a registry with a connection and a log of its own.
 type party struct {
 	*Registry
@@ -95,13 +110,13 @@ type party struct {
 	log *observer.ObservedLogs
 }
 
-// join returns a party; the time to live is 1 s unless cfg says otherwise.
+// join returns a party; the time to live is that of most tests unless cfg says otherwise.
 func (e *engine) join(cfg Config, opts ...nats.Option) *party {
 	e.t.Helper()
 	core, log := observer.New(zap.DebugLevel)
 	cfg.Logger = zap.New(core)
 	if cfg.TTL == 0 {
-		cfg.TTL = time.Second
+		cfg.TTL = ttl
 	}
 	js := e.connect(opts...)
 	r, err := New(js, cfg)

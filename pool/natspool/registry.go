@@ -211,6 +211,9 @@ func (r *Registry) open(ctx context.Context) (jetstream.KeyValue, time.Duration,
 	if errors.Is(err, jetstream.ErrBucketNotFound) && !r.cfg.NoCreate {
 		kv, err = r.create(ctx)
 	}
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = fmt.Errorf("%w, or has no leader at the moment: %w", jetstream.ErrJetStreamNotEnabled, err)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
