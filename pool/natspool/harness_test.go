@@ -3,6 +3,7 @@ package natspool
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -21,7 +22,14 @@ import (
 	"github.com/mycel-rpc/mycel/pool"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The tests wait for leases to end, most of the time: more of them than processors can run at once.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // ttl is long enough for a machine that has much else to do, three times in which renewals must come.
 const ttl = 2 * time.Second

@@ -100,7 +100,7 @@ func TestChangesAreCoalesced(t *testing.T) {
 	t.Parallel()
 	e := startEngine(t)
 	p := e.join(Config{})
-	const n = 100
+	const n = 40
 	sets := 0
 	for set, err := range p.Watch(t.Context(), "s") {
 		if err != nil {

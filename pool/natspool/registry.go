@@ -160,11 +160,27 @@ func (r *Registry) alive(ctx context.Context) (context.Context, context.CancelCa
 	return ctx, func(cause error) { stop(); cancel(cause) }
 }
 
-// within returns a context that ends with ctx, with the registry, and after [Config.Timeout].
+// within returns a context that ends with ctx, with the registry, after [Config.Timeout], and when the connection is lost: nats.go
+// would go on to wait for an answer then.
 func (r *Registry) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := r.alive(ctx)
 	ctx, stop := context.WithTimeoutCause(ctx, r.cfg.Timeout, r.late())
-	return ctx, func() { stop(); cancel(nil) }
+	conn := r.js.Conn()
+	lost := conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	var watching sync.WaitGroup
+	watching.Go(func() { // ends with ctx; the function that is returned waits
+		select {
+		case status := <-lost:
+			cancel(statusError(status))
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		watching.Wait()
+		conn.RemoveStatusListener(lost)
+	}
 }
 
 // A lateError says that the server of NATS did not answer.
@@ -192,8 +208,10 @@ func (r *Registry) failed(ctx context.Context, what string, err error) error {
 }
 
 // connected returns an error if the connection is not there: nats.go would keep what is written until it is.
-func (r *Registry) connected() error {
-	switch status := r.js.Conn().Status(); status {
+func (r *Registry) connected() error { return statusError(r.js.Conn().Status()) }
+
+func statusError(status nats.Status) error {
+	switch status {
 	case nats.CONNECTED:
 		return nil
 	case nats.CLOSED, nats.DRAINING_SUBS, nats.DRAINING_PUBS:
