@@ -52,7 +52,11 @@ func (c *Conn) rejectStream(s stream, r *frameReader, code uint64) {
 // grow moves what r has read so far into a reader of another size.
 func (r *frameReader) grow(size, maxLen int, knob string) *frameReader {
 	n := newFrameReader(r.s, size, maxLen, knob)
-	n.buf.B = append(n.buf.B, r.buf.B[r.pos:]...)
+	if rest := r.buf.B[r.pos:]; len(rest) <= cap(n.buf.B) {
+		n.buf.B = append(n.buf.B, rest...)
+	} else {
+		n.resize(rest, size)
+	}
 	r.release()
 	return n
 }

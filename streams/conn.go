@@ -138,10 +138,12 @@ func (c *Conn) start(ctx context.Context) error {
 		}
 		c.openControl(s, true)
 	}
-	c.wg.Go(c.acceptStreams)
 	c.wg.Go(c.acceptUniStreams)
 	c.wg.Go(c.maintain)
-	go c.shutdown() // ends after every other goroutine of the connection; Close waits on signal.closed
+	go func() { // ends after every other goroutine of the connection; Close waits on signal.closed
+		c.acceptStreams()
+		c.shutdown()
+	}()
 	return nil
 }
 

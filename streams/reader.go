@@ -11,6 +11,8 @@ import (
 const (
 	// laneReadBytes holds the largest lane frame; a read takes whatever has arrived, many small frames at once.
 	laneReadBytes = 2 * wire.MaxLaneFrameBytes
+	// idleReadBytes is the buffer of a lane on which little arrives: most of those of a server with many clients wait.
+	idleReadBytes = 2 << 10
 	// streamReadBytes is the buffer of a call stream; larger payloads are read into a buffer of their own.
 	streamReadBytes = 4 << 10
 	// firstGrowBytes is how much is allocated for a large payload before more of it has arrived.
@@ -24,6 +26,8 @@ type frameReader struct {
 	total   int          // bytes taken off the stream
 	buf     *wire.Buffer
 	pos     int // consumed part of buf.B
+	size    int // of buf when much arrives; until then, and again when little does, it may be less
+	last    int // bytes of the last fill
 	maxLen  int
 	knob    string
 	own     bool    // the stream carries one call
@@ -47,7 +51,11 @@ func (f *frame) take() *wire.Buffer {
 }
 
 func newFrameReader(s io.Reader, size, maxLen int, knob string) *frameReader {
-	return &frameReader{s: s, buf: wire.NewBuffer(size), maxLen: maxLen, knob: knob}
+	first := size
+	if size > streamReadBytes {
+		first = idleReadBytes
+	}
+	return &frameReader{s: s, buf: wire.NewBuffer(first), size: size, maxLen: maxLen, knob: knob}
 }
 
 // release gives the buffer back. The reader must not be used afterwards.
@@ -69,7 +77,7 @@ func (r *frameReader) next() (f frame, err error) {
 			start := r.pos + n
 			r.pos = start + h.Len
 			return frame{FrameHead: h, payload: r.buf.B[start:r.pos:r.pos]}, nil
-		case err == nil && n+h.Len > cap(r.buf.B):
+		case err == nil && n+h.Len > max(cap(r.buf.B), r.size):
 			r.pos += n
 			large, err := r.readLarge(h.Len)
 			return frame{FrameHead: h, large: large}, err
@@ -100,16 +108,32 @@ func (r *frameReader) readByte() (byte, error) {
 // fill moves what is left to the front and reads at least one byte.
 func (r *frameReader) fill() error {
 	b := r.buf.B
-	if r.pos > 0 {
+	full := len(b) == cap(b) // and more is likely to be there
+	if r.pos > 0 || len(b) == 0 {
 		b = b[:copy(b, b[r.pos:])]
 		r.pos = 0
 	}
+	switch {
+	case full && cap(b) < r.size:
+		b = r.resize(b, r.size)
+	case len(b) == 0 && r.size > streamReadBytes && cap(b) > idleReadBytes && r.last < idleReadBytes:
+		b = r.resize(b, idleReadBytes)
+	}
 	n, err := r.read(b[len(b):cap(b)])
-	r.buf.B = b[:len(b)+n]
+	r.buf.B, r.last = b[:len(b)+n], n
 	if n > 0 {
 		return nil
 	}
 	return err
+}
+
+// resize moves b to a buffer of another size.
+func (r *frameReader) resize(b []byte, size int) []byte {
+	next := wire.NewBuffer(size)
+	next.B = append(next.B, b...)
+	r.buf.Release()
+	r.buf = next
+	return next.B
 }
 
 func (r *frameReader) read(p []byte) (int, error) {

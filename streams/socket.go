@@ -65,7 +65,7 @@ func newSocket(conn net.PacketConn, open func(context.Context) (net.PacketConn, 
 	r := newRealSocket(conn)
 	s.current.Store(r)
 	if r.udp != nil {
-		return s, &udpSocket{s}
+		return s, &kernelSocket{s}
 	}
 	return s, s
 }
@@ -168,16 +168,16 @@ func (s *socket) LocalAddr() net.Addr                { return s.current.Load().L
 func (s *socket) SetDeadline(t time.Time) error      { return s.current.Load().SetDeadline(t) }
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.current.Load().SetWriteDeadline(t) }
 
-// A udpSocket is a socket over UDP sockets of the kernel: what quic-go calls an OOBCapablePacketConn, with its own ReadBatch.
-type udpSocket struct{ *socket }
+// A kernelSocket is a socket over UDP sockets of the kernel: what quic-go calls an OOBCapablePacketConn, with its own ReadBatch.
+type kernelSocket struct{ *socket }
 
-func (s *udpSocket) SyscallConn() (syscall.RawConn, error) { return s.current.Load().udp.SyscallConn() }
-func (s *udpSocket) SetReadBuffer(bytes int) error         { return s.current.Load().udp.SetReadBuffer(bytes) }
-func (s *udpSocket) SetWriteBuffer(bytes int) error {
+func (s *kernelSocket) SyscallConn() (syscall.RawConn, error) { return s.current.Load().udp.SyscallConn() }
+func (s *kernelSocket) SetReadBuffer(bytes int) error         { return s.current.Load().udp.SetReadBuffer(bytes) }
+func (s *kernelSocket) SetWriteBuffer(bytes int) error {
 	return s.current.Load().udp.SetWriteBuffer(bytes)
 }
 
-func (s *udpSocket) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
+func (s *kernelSocket) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
 	for {
 		r := s.current.Load()
 		if n, oobn, flags, addr, err = r.udp.ReadMsgUDP(b, oob); err == nil {
@@ -190,7 +190,7 @@ func (s *udpSocket) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDP
 	}
 }
 
-func (s *udpSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
+func (s *kernelSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	for {
 		r := s.current.Load()
 		n, err := r.batch.ReadBatch(ms, flags)
@@ -204,7 +204,7 @@ func (s *udpSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	}
 }
 
-func (s *udpSocket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+func (s *kernelSocket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	for {
 		r := s.current.Load()
 		n, oobn, err = r.udp.WriteMsgUDP(b, oob, addr)
