@@ -22,6 +22,14 @@ func TestAllocationBudgets(t *testing.T) {
 			}
 		}
 	}
+	text, all := logText(400<<10), make([]byte, 0, 1<<20)
+	blocks := encode(t, Blocks, text)
+	if n := testing.AllocsPerRun(20, func() { _, _ = Append(all, text, Blocks, 1<<20) }); n > 0 {
+		t.Errorf("encoding blocks allocates %v times", n)
+	}
+	if n := testing.AllocsPerRun(20, func() { _, _ = Decode(all, blocks, Blocks, 1<<20) }); n > 0 {
+		t.Errorf("decoding blocks allocates %v times", n)
+	}
 	column, out := walk(1024), make([]float64, 0, 1024)
 	e, err := AppendColumn(nil, column, 1<<20)
 	if err != nil {

@@ -10,10 +10,11 @@ import (
 	"github.com/mycel-rpc/mycel/wire"
 )
 
-// A Codec is a way to encode bytes. The numbers are part of the protocol; 3 to 15 and 20 to 255 are for later codecs.
+// A Codec is a way to encode bytes. The numbers are part of the protocol; 3 to 15, 20 to 31 and 33 to 255 are for later
+// codecs.
 type Codec uint8
 
-// The codecs. The last four are for columns: the bytes of a typed array of RFC 8746, little-endian.
+// The codecs. Those from 16 to 19 are for columns: the bytes of a typed array of RFC 8746, little-endian.
 const (
 	None      Codec = 0  // the plain bytes
 	S2        Codec = 1  // a block of S2: fast, for text and structures
@@ -22,11 +23,13 @@ const (
 	Delta32   Codec = 17 // integers of 32 bits
 	Decimal64 Codec = 18 // float64 that were decimal numbers once, as measured values are
 	Decimal32 Codec = 19 // float32
+	Blocks    Codec = 32 // blocks that are encoded one by one: for bodies that are large, see [BlockEncoder]
 )
 
 var names = map[Codec]string{
 	None: "none", S2: "s2", Zstd: "zstd",
 	Delta64: "delta64", Delta32: "delta32", Decimal64: "decimal64", Decimal32: "decimal32",
+	Blocks: "blocks",
 }
 
 // Known reports whether c is a codec of this version of the protocol.
@@ -80,32 +83,42 @@ func Append(dst, src []byte, c Codec, limit int) ([]byte, error) {
 		}
 		return appendColumn(dst, c, len(src)/w, limit, loadBytes(src, c))
 	}
-	start, out := len(dst), dst
 	switch c {
 	case None:
 		if len(src) > limit {
 			return dst, ErrBound
 		}
 		return append(dst, src...), nil
-	case S2:
-		room := s2.MaxEncodedLen(len(src))
-		if room < 0 {
-			return dst, ErrBound
-		}
-		out = slices.Grow(dst, room)
-		out = out[:start+len(s2.Encode(out[start:start+room], src))]
-	case Zstd:
-		out = appendZstd(binary.AppendUvarint(dst, uint64(len(src))), src)
-	default:
-		return dst, ErrCodec
+	case Blocks:
+		return AppendBlocks(dst, src, S2, limit)
 	}
-	switch n := len(out) - start; {
+	out, err := appendGeneral(dst, src, c)
+	if err != nil {
+		return dst, err
+	}
+	switch n := len(out) - len(dst); {
 	case n > limit:
 		return dst, ErrBound
 	case !plausible(uint64(len(src)), n):
 		return dst, ErrRatio
 	}
 	return out, nil
+}
+
+// appendGeneral appends src encoded with S2 or Zstd, however large or small that is.
+func appendGeneral(dst, src []byte, c Codec) ([]byte, error) {
+	switch c {
+	case S2:
+		room := s2.MaxEncodedLen(len(src))
+		if room < 0 {
+			return dst, ErrBound
+		}
+		out, start := slices.Grow(dst, room), len(dst)
+		return out[:start+len(s2.Encode(out[start:start+room], src))], nil
+	case Zstd:
+		return appendZstd(binary.AppendUvarint(dst, uint64(len(src))), src), nil
+	}
+	return dst, ErrCodec
 }
 
 // Try appends the encoding of src to dst if that is smaller than src, and reports whether it is. If not, the result is
@@ -131,6 +144,10 @@ func split(src []byte, c Codec, maxSize int) (int, []byte, error) {
 	if !c.Known() {
 		return 0, nil, malformed(c, "not known here")
 	}
+	if c == Blocks {
+		size, err := blocksSize(src, maxSize)
+		return size, src, err
+	}
 	size, n := uint64(len(src)), 0
 	if c != None {
 		if size, n = binary.Uvarint(src); n <= 0 {
@@ -153,16 +170,30 @@ func split(src []byte, c Codec, maxSize int) (int, []byte, error) {
 // returns; the result is a copy. Errors are those of [PlainSize], before anything is allocated, and a
 // [*wire.FormatError] for what is no encoding; then the result is dst as it was. Any bytes give a value or an error.
 func Decode(dst, src []byte, c Codec, maxSize int) ([]byte, error) {
-	size, body, err := split(src, c, maxSize)
+	size, _, err := split(src, c, maxSize)
 	if err != nil {
 		return dst, err
 	}
+	return decodeSized(dst, src, c, size)
+}
+
+// decodeSized is Decode where the size has been checked.
+func decodeSized(dst, src []byte, c Codec, size int) ([]byte, error) {
 	start := len(dst)
 	out := slices.Grow(dst, size)[:start+size]
 	plain := out[start:len(out):len(out)]
+	body := src
+	if c != None && c != Blocks {
+		_, n := binary.Uvarint(src)
+		body = src[max(0, n):]
+	}
 	switch c {
 	case None:
 		copy(plain, body)
+	case Blocks:
+		if err := decodeBlocks(plain, src); err != nil {
+			return dst, err
+		}
 	case S2:
 		if _, err := s2.Decode(plain, src); err != nil {
 			return dst, malformed(c, "not a block of S2")

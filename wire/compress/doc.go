@@ -8,6 +8,11 @@
 //	b, err := compress.AppendColumn(buf[:0], temperatures, max) // []float64: codec Decimal64
 //	v, err := compress.DecodeColumn[float64](nil, b, maxSize)
 //
+//	e, err := compress.NewBlockEncoder(compress.S2)             // of a large body
+//	b = e.Append(b[:0], piece)                                  // send it, then append the next piece
+//	d := compress.NewBlockDecoder(maxSize)
+//	plain, n, err := d.Decode(plain, b)                         // a block that has arrived; [Decode] with Blocks: all of them
+//
 //	chooser := compress.NewChooser(compress.S2, compress.Zstd)  // one for each method and direction
 //	codec := chooser.Choose(len(plain), path)                   // None if it does not pay
 //	chooser.Observe(codec, len(plain), len(b), spent)           // what came of it
@@ -16,18 +21,20 @@
 //
 // # Concurrency
 //
-// All functions are safe for concurrent use, and so is a [Chooser]. No goroutines are started.
+// All functions are safe for concurrent use, and so is a [Chooser]. A [BlockEncoder] and a [BlockDecoder] belong to one
+// goroutine at a time. No goroutines are started.
 //
 // # Ownership
 //
-// Arguments are borrowed until a function returns. Results are copies, appended to memory of the caller, which may not
+// Arguments are borrowed until a function returns, and must not change until then, except where [DecodeElements] says so.
+// Results are copies, appended to memory of the caller, which may not
 // overlap the argument. After an error they are what was passed in; memory behind its end may have been written.
 //
 // # Limits
 //
 // The plain size is at the start of every encoding. It is compared with the limit of the caller, and with the size of the
 // encoding, before anything is allocated: an encoding of n bytes stands for at most 64 KiB ([FreeBytes]) or 100×n bytes
-// ([MaxRatio]), whichever is more. Senders keep to that: blocks of 64 to 256 KiB also let encoding and sending overlap.
+// ([MaxRatio]), whichever is more. Senders keep to that. Blocks have 64 KiB free together, not each.
 // Encoders and decoders are pooled: a zstd encoder has about 3 MiB, everything else less than 300 KiB, and there are
 // about as many as processors.
 //
@@ -50,8 +57,19 @@
 //	17  delta32      varint plain size, blocks of integers of 4 bytes, which are extended to 8 with their sign
 //	18  decimal64    varint plain size, blocks of decimals that are float64
 //	19  decimal32    varint plain size, blocks of decimals that are float32
+//	32  blocks       blocks that are encoded one by one
 //
-// The plain bytes of the last four are elements of 4 or 8 bytes, as in a typed array of RFC 8746 (tags 70, 71, 78, 79,
+// Blocks are for bodies that are large: encoding, sending and decoding overlap, and both sides need memory for one block. They
+// end where the body ends, which is for its frame to say; an empty body has none. A block is
+//
+//	codec     one byte: none, s2 or zstd
+//	size      varint, 1 to 256 KiB ([MaxBlockBytes])
+//	encoding  so many bytes, which stand for 1 byte to 256 KiB
+//
+// All blocks up to any one of them stand for at most 64 KiB plus 100 times the bytes that they take. A sender makes blocks of
+// 64 to 256 KiB; what is smaller than receivers accept it sends plain.
+//
+// The plain bytes of the codecs 16 to 19 are elements of 4 or 8 bytes, as in a typed array of RFC 8746 (tags 70, 71, 78, 79,
 // 85 and 86). Each block has 1024 elements, the last one what is left; nothing follows it.
 //
 // A block whose first byte is 0xff is raw: the n elements follow. Otherwise a block of integers is
@@ -101,6 +119,8 @@
 //	temperature walk, 0.01, float32   10.1 · 0.2 / 0.4       2.4 · 0.5 / 1.9       3.3 · 0.1 / 0.5
 //	voltage, 0.001, noisy, float64    9.0 · 0.4 / 0.9        3.7 · 0.5 / 2.1       5.3 · 0.2 / 0.5
 //	noise in all bits of a float64    raw · 0.7 / 1.7        1.0 · 11 / 38         1.0 · 14 / 33
+//
+// Log text of 4 MiB takes 1 % more in blocks of 128 KiB than as a whole with s2, and 8 % less with zstd.
 //
 // Choosing not to compress takes about 10 ns, below 1 KiB 2 ns, and reporting a sample 25 ns (go test -bench Chooser).
 package compress

@@ -3,6 +3,7 @@ package compress_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,5 +66,30 @@ func ExampleChooser() {
 		send(text)
 	}
 	fmt.Println(chooser.Stats(path).Codec != compress.None)
+	// Output: true
+}
+
+// ExampleBlockEncoder: the first block of a large body is on its way while the others are still encoded.
+func ExampleBlockEncoder() {
+	body := bytes.Repeat([]byte("a line of a log\n"), 20_000)
+	e, err := compress.NewBlockEncoder(compress.S2)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var sent []byte
+	for piece := range slices.Chunk(body, compress.BlockBytes) {
+		sent = e.Append(sent, piece) // and send it
+	}
+	d, got := compress.NewBlockDecoder(1<<20), []byte(nil)
+	for len(sent) > 0 {
+		var n int
+		if got, n, err = d.Decode(got, sent); err != nil { // wire.ErrTruncated: read more
+			fmt.Println(err)
+			return
+		}
+		sent = sent[n:]
+	}
+	fmt.Println(bytes.Equal(got, body))
 	// Output: true
 }

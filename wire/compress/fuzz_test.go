@@ -33,6 +33,11 @@ func fuzzDecode(f *testing.F, codecs ...Codec) {
 			}
 			return
 		}
+		if c == Blocks {
+			if got, err := oneByOne(b, limit); err != nil || !bytes.Equal(got, plain[1:]) {
+				t.Fatalf("one by one they are others: %v", err)
+			}
+		}
 		if plain = plain[1:]; len(plain) > limit {
 			t.Fatalf("%d bytes", len(plain))
 		}
@@ -52,6 +57,7 @@ func fuzzDecode(f *testing.F, codecs ...Codec) {
 }
 
 func FuzzDecodeS2(f *testing.F)      { fuzzDecode(f, S2) }
+func FuzzDecodeBlocks(f *testing.F)  { fuzzDecode(f, Blocks) }
 func FuzzDecodeZstd(f *testing.F)    { fuzzDecode(f, Zstd) }
 func FuzzDecodeDelta(f *testing.F)   { fuzzDecode(f, Delta64, Delta32) }
 func FuzzDecodeDecimal(f *testing.F) { fuzzDecode(f, Decimal64, Decimal32) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 )
 
 func rnd(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 42)) }
@@ -145,7 +146,7 @@ func samples() []sample {
 	extremes := []int64{0, math.MaxInt64, math.MinInt64, -1, 1, math.MinInt64, math.MaxInt64, 0}
 	mixed := append(append(walk(1024), mantissas(1024)...), voltage(500)...)
 	var s []sample
-	for _, c := range []Codec{None, S2, Zstd} {
+	for _, c := range []Codec{None, S2, Zstd, Blocks} {
 		s = append(s,
 			sample{"nothing", c, nil},
 			sample{"a byte", c, []byte{7}},
@@ -160,7 +161,13 @@ func samples() []sample {
 			sample{fmt.Sprintf("%d temperatures", n), Decimal64, bytesOf(walk(n))},
 			sample{fmt.Sprintf("%d temperatures", n), Decimal32, bytesOf(to32[float64, float32](walk(n)))})
 	}
+	for _, n := range []int{BlockBytes - 1, BlockBytes, BlockBytes + 1, 3 * BlockBytes} {
+		s = append(s, sample{fmt.Sprintf("%d bytes of text", n), Blocks, logText(n)})
+	}
 	return append(s,
+		sample{"zeros", Blocks, make([]byte, 4<<20)},
+		sample{"noise", Blocks, noise(2*BlockBytes + 5)},
+		sample{"text, noise, text", Blocks, slices.Concat(logText(BlockBytes), noise(BlockBytes), logText(1000))},
 		sample{"jumps", Delta64, bytesOf(jumps)},
 		sample{"extremes", Delta64, bytesOf(extremes)},
 		sample{"noise", Delta64, noise(8 * 1500)},
