@@ -31,6 +31,11 @@ type In struct {
 // Errors: *[SizeError], *[LostError], *schema.MismatchError, anything else for a body that is not well-formed.
 func (in *In) Decode(writer *schema.Schema, c uint8, body []byte, shared bool, msg any) error {
 	if c != 0 {
+		if shared { // decompression reads sizes more than once: they must not change meanwhile
+			copied := wire.CopyBuffer(body)
+			defer copied.Release()
+			body = copied.B
+		}
 		plain, err := in.plain(c, body)
 		if err != nil {
 			return in.named(err)
