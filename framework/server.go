@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -48,6 +49,10 @@ type ServerConfig struct {
 
 	// Gates bound how many handlers of unary methods run and wait at once, per class.
 	Gates Gates
+
+	// MaxConnections is how many connections of clients are open at once; more are refused, and their clients told so. A client has
+	// 1 to 4 for calls and up to as many for bulk. 0 means 65 536; at most 1 048 576.
+	MaxConnections int
 
 	// MaxStreamingCalls bounds the streaming calls in progress, per class; more are refused. 0 means 65 536.
 	MaxStreamingCalls int
@@ -147,7 +152,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 
 func (s *Server) connConfig() streams.Config {
 	conf := s.dispatcher.connConfig(s.cfg.TLS, s.cfg.PeerInterceptors)
-	conf.EarlyData = s.cfg.EarlyData
+	conf.EarlyData, conf.MaxConnections = s.cfg.EarlyData, s.cfg.MaxConnections
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(c *streams.Conn) any {
 		peer := newOwner(c).(*Peer)
@@ -172,7 +177,7 @@ func (s *Server) SetCompression(c Compression) {
 func (s *Server) enlist(conn *streams.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.closed || s.mu.draining {
+	if s.mu.closed || s.mu.draining || len(s.mu.conns) >= cmp.Or(s.cfg.MaxConnections, streams.DefaultMaxConnections) {
 		return false
 	}
 	s.mu.conns[conn] = struct{}{}
@@ -192,7 +197,7 @@ func (s *Server) hostOffer() *largeobj.Host {
 // adopt takes a new connection. A goroutine follows it to its end; Close waits for that.
 func (s *Server) adopt(conn *streams.Conn) {
 	if conn.Owner().(*Peer).refused {
-		conn.CloseWith(wire.CloseRefused, shutdownText) // promises that nothing was done on it
+		conn.CloseWith(wire.CloseRefused, "the server takes no more connections (MaxConnections), or is shutting down") // promises that nothing was done on it
 		return
 	}
 	s.mu.Lock()

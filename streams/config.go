@@ -17,12 +17,15 @@ import (
 const (
 	DefaultMaxMessageBytes  = 4 << 20
 	DefaultMaxStreams       = 960
+	DefaultMaxConnections   = 64 << 10
 	DefaultHandshakeTimeout = 5 * time.Second
 	DefaultIdleTimeout      = 30 * time.Second
 	DefaultSilenceTimeout   = 5 * time.Second
 
 	maxMessageLimit = 1 << 30
 	maxStreamsLimit = 16 << 10
+
+	maxConnectionsLimit = 1 << 20
 )
 
 // These are not configurable, because the invariant they form is what keeps unread data of some calls from stalling the
@@ -81,6 +84,10 @@ type Config struct {
 	Role    wire.Role
 	Session [16]byte
 
+	// MaxConnections is how many connections a listener has open at once, including those in a handshake; more are refused before
+	// anything is allocated for them. 0 means [DefaultMaxConnections]; at most a million.
+	MaxConnections int
+
 	// EarlyData lets calls that are started with [Conn.StartEarly] travel in the first flight of a connection to a server
 	// that the client has a ticket of, which saves a round trip; on a listener it accepts such flights. Both ends must set it.
 	// Whoever records a first flight can send it again: a listener takes each ticket once, but what [Conn.Confirmed] has not
@@ -135,6 +142,7 @@ func (c Config) withDefaults() (*Config, error) {
 	}{
 		{"MaxMessageBytes", &c.MaxMessageBytes, DefaultMaxMessageBytes, maxMessageLimit},
 		{"MaxStreams", &c.MaxStreams, DefaultMaxStreams, maxStreamsLimit},
+		{"MaxConnections", &c.MaxConnections, DefaultMaxConnections, maxConnectionsLimit},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def

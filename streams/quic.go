@@ -123,6 +123,7 @@ func DialPacket(ctx context.Context, socket net.PacketConn, addr net.Addr, cfg C
 
 // dialPacket is DialPacket for a connection that can use other sockets, which listen opens.
 func dialPacket(ctx context.Context, packets net.PacketConn, addr net.Addr, cfg Config, listen func(context.Context) (net.PacketConn, error)) (*Conn, error) {
+	quietBuffers()
 	socket, conn := newSocket(packets, listen)
 	tr := &quic.Transport{Conn: conn}
 	release := func() {
@@ -155,6 +156,7 @@ func dialPacket(ctx context.Context, packets net.PacketConn, addr net.Addr, cfg 
 		release()
 		return nil, dialError(addr, ctxError(ctx, err))
 	}
+	warnOfBuffers(conf.Logger, packets)
 	t := &quicTransport{conn: qc, release: release, socket: socket}
 	if conf.EarlyData {
 		t.early = newEarly(qc)
@@ -184,9 +186,10 @@ func dialError(addr net.Addr, err error) error {
 
 // A Listener accepts connections on one packet connection.
 type Listener struct {
-	cfg *Config
-	tr  *quic.Transport
-	ln  interface {
+	cfg       *Config
+	tr        *quic.Transport
+	admission *admission
+	ln        interface {
 		Accept(context.Context) (*quic.Conn, error)
 		Addr() net.Addr
 		Close() error
@@ -207,6 +210,9 @@ func Listen(socket net.PacketConn, cfg Config) (*Listener, error) {
 	// once that their connections are gone (RFC 9000, section 10.3), and takes the tokens that it gave (section 8.1.3).
 	resets, tokens := quic.StatelessResetKey(deriveKey(tlsConf, "mycel stateless reset")), quic.TokenGeneratorKey(deriveKey(tlsConf, "mycel tokens"))
 	l := &Listener{cfg: conf, tr: &quic.Transport{Conn: socket, StatelessResetKey: &resets, TokenGeneratorKey: &tokens}}
+	quietBuffers()
+	l.admission = &admission{max: int64(conf.MaxConnections), log: conf.Logger}
+	l.admission.install(l.tr)
 	if conf.EarlyData {
 		if err := newStrikes().guard(tlsConf); err != nil {
 			return nil, err
@@ -218,6 +224,7 @@ func Listen(socket net.PacketConn, cfg Config) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("streams: listening on %v: %w", socket.LocalAddr(), err)
 	}
+	warnOfBuffers(conf.Logger, socket)
 	return l, nil
 }
 
@@ -243,6 +250,15 @@ func (l *Listener) Accept(ctx context.Context) (*Conn, error) {
 		return nil, quicError(err)
 	}
 	c := newConn(&quicTransport{conn: qc, release: func() {}}, l.cfg, false)
+	if s, _ := qc.Context().Value(seatKey{}).(*seat); c.confirmed == nil {
+		s.establish()
+	} else {
+		c.wg.Go(func() { // ends with the handshake, or with the connection
+			if c.Confirmed(c.ctx) == nil {
+				s.establish()
+			}
+		})
+	}
 	return c, c.start(ctx)
 }
 
@@ -398,7 +414,7 @@ func quicError(err error) error {
 		return &ConnError{Code: uint64(a.ErrorCode), Text: a.ErrorMessage, Remote: a.Remote}
 	}
 	if t := (*quic.TransportError)(nil); errors.As(err, &t) && t.Remote && t.ErrorCode == quic.ConnectionRefused {
-		return &ConnError{Code: wire.CloseRefused, Text: "the server takes no more connections", Remote: true}
+		return &ConnError{Code: wire.CloseRefused, Text: "the server takes no more connections (MaxConnections), or is shutting down", Remote: true}
 	}
 	if errors.As(err, new(*ConnError)) || errors.As(err, new(*ResetError)) {
 		return err

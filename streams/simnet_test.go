@@ -27,6 +27,7 @@ type path struct {
 
 	external int          // port that packets of the client come from, as the server sees it; 0 is its own
 	blocked  map[int]bool // ports that nothing leaves or reaches
+	mtu      int          // longest packet that gets through; 0 is unlimited
 }
 
 var clientAddr, serverAddr = simAddr(9000), simAddr(9001)
@@ -79,6 +80,9 @@ func (p *path) translate(packet *simnet.Packet) bool {
 func (p *path) admit(packet simnet.Packet) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.mtu > 0 && len(packet.Data) > p.mtu {
+		return false
+	}
 	if p.loss > 0 && p.rand.Float64() < p.loss {
 		return false
 	}

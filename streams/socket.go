@@ -171,8 +171,12 @@ func (s *socket) SetWriteDeadline(t time.Time) error { return s.current.Load().S
 // A kernelSocket is a socket over UDP sockets of the kernel: what quic-go calls an OOBCapablePacketConn, with its own ReadBatch.
 type kernelSocket struct{ *socket }
 
-func (s *kernelSocket) SyscallConn() (syscall.RawConn, error) { return s.current.Load().udp.SyscallConn() }
-func (s *kernelSocket) SetReadBuffer(bytes int) error         { return s.current.Load().udp.SetReadBuffer(bytes) }
+func (s *kernelSocket) SyscallConn() (syscall.RawConn, error) {
+	return s.current.Load().udp.SyscallConn()
+}
+func (s *kernelSocket) SetReadBuffer(bytes int) error {
+	return s.current.Load().udp.SetReadBuffer(bytes)
+}
 func (s *kernelSocket) SetWriteBuffer(bytes int) error {
 	return s.current.Load().udp.SetWriteBuffer(bytes)
 }

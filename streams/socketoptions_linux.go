@@ -51,3 +51,16 @@ func copySocketOptions(to, from *net.UDPConn) {
 		}
 	})
 }
+
+// bufferBytes returns the sizes of the buffers of a socket, 0 if they are not known.
+func bufferBytes(conn *net.UDPConn) (receive, send int) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, 0
+	}
+	_ = raw.Control(func(fd uintptr) { // what fails leaves 0
+		receive, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
+		send, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+	})
+	return receive, send
+}
