@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/mycel-rpc/mycel/framework/internal/content"
 	"github.com/mycel-rpc/mycel/wire/compress"
@@ -71,6 +72,8 @@ type MessageStats struct {
 	Codec  string         `cbor:"codec"`  // for whole messages on a path where the processors are the limit
 	Pinned bool           `cbor:"pinned"` // by [Messages.Pin]
 	Codecs []CodecFigures `cbor:"codecs"` // what is known of each
+
+	Fields []FieldFigures `cbor:"fields"` // with lists that can be packed
 }
 
 // CodecFigures are the moving averages of one codec for the messages of a method.
@@ -79,6 +82,17 @@ type CodecFigures struct {
 	Samples      uint64  `cbor:"samples"`
 	Ratio        float64 `cbor:"ratio"`          // plain size / sent size; 0 without samples
 	NanosPerByte float64 `cbor:"nanos_per_byte"` // to compress and decompress
+}
+
+// FieldFigures are what is known of a field with a list of numbers, or of structs, that can be packed as columns.
+type FieldFigures struct {
+	Field        string  `cbor:"field"`   // path from the message, for instance "Readings[].At"
+	Packing      string  `cbor:"packing"` // the packed form
+	Packed       bool    `cbor:"packed"`  // it would be, on a path where the processors are the limit
+	Pinned       bool    `cbor:"pinned"`  // by [Messages.PinField]
+	Samples      uint64  `cbor:"samples"`
+	Ratio        float64 `cbor:"ratio"`          // plain size / packed size; 0 without samples
+	NanosPerByte float64 `cbor:"nanos_per_byte"` // to pack and unpack, more than not to
 }
 
 // Stats returns the counters and decisions.
@@ -93,7 +107,35 @@ func (m Messages) Stats() MessageStats {
 	for _, f := range s.Choice.Figures {
 		out.Codecs = append(out.Codecs, CodecFigures{f.Codec.String(), f.Samples, f.Ratio, f.NanosPerByte})
 	}
+	if p := m.k.Packer(); p != nil {
+		for _, f := range p.Stats(compress.Path{}) {
+			out.Fields = append(out.Fields, FieldFigures(f))
+		}
+	}
 	return out
+}
+
+// PinField makes messages have the lists of a field packed, or never, whatever that costs. The name is that in
+// [MessageStats].Fields; an error says that there is no such field.
+func (m Messages) PinField(field string, packed bool) error {
+	if m.k.Packer() == nil {
+		return fmt.Errorf("framework: %s has no field that can be packed", m.k.Name())
+	}
+	if err := m.k.Packer().Pin(field, packed); err != nil {
+		return fmt.Errorf("framework: %s: %w", m.k.Name(), err)
+	}
+	return nil
+}
+
+// UnpinField gives the decision back to what is measured.
+func (m Messages) UnpinField(field string) error {
+	if m.k.Packer() == nil {
+		return fmt.Errorf("framework: %s has no field that can be packed", m.k.Name())
+	}
+	if err := m.k.Packer().Unpin(field); err != nil {
+		return fmt.Errorf("framework: %s: %w", m.k.Name(), err)
+	}
+	return nil
 }
 
 // Pin makes every message of 1 KiB or more be compressed with the codec, whatever it costs; see [Messages.Unpin].

@@ -400,3 +400,46 @@ func TestNoTables(t *testing.T) {
 		}
 	}
 }
+
+// TestFieldsArePinned: a list is packed, or not, as somebody says.
+func TestFieldsArePinned(t *testing.T) {
+	type levels struct {
+		Name   string
+		Values []int64
+	}
+	report := NewUnary[levels, page]("pack.v1/Report", NoDedup())
+	c := overLoopback(t, ServerConfig{}, ClientConfig{}, func(r Registrar) {
+		report.Handle(r, func(_ context.Context, q *levels) (*page, error) {
+			return &page{fmt.Sprint(len(q.Values), q.Values[99])}, nil
+		})
+	})
+	q := &levels{Name: "tank", Values: make([]int64, 1000)}
+	for i := range q.Values {
+		q.Values[i] = int64(1000 + i*i%7)
+	}
+	call := func() {
+		if got, err := report.Call(t.Context(), c, q); err != nil || got.Text != fmt.Sprint(1000, q.Values[99]) {
+			t.Fatal(got, err)
+		}
+	}
+	m := report.Requests()
+	m.Pin(compress.None)
+	for _, packed := range []bool{false, true} {
+		if err := m.PinField("Values", packed); err != nil {
+			t.Fatal(err)
+		}
+		call()
+		if n := sentBytes(t, c, call); (n < 4000) != packed {
+			t.Errorf("packed %v: %d bytes were sent for %d numbers", packed, n, len(q.Values))
+		}
+		if st := m.Stats(); len(st.Fields) != 1 || !st.Fields[0].Pinned || st.Fields[0].Packed != packed {
+			t.Errorf("packed %v: %+v", packed, st.Fields)
+		}
+	}
+	if err := m.UnpinField("Values"); err != nil || m.Stats().Fields[0].Pinned {
+		t.Errorf("unpinned: %v, %+v", err, m.Stats().Fields)
+	}
+	if m.PinField("Name", true) == nil || report.Responses().PinField("Text", true) == nil || m.UnpinField("Name") == nil {
+		t.Error("fields that cannot be packed were pinned")
+	}
+}

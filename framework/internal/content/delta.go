@@ -48,6 +48,9 @@ func (d *Deltas) encoder(expected int, perByte float64) *dedup.DeltaEncoder {
 			panic("content: " + err.Error()) // the options are constants
 		}
 	}
+	if d.out == nil || d.out.Rest() {
+		return nil
+	}
 	return d.out
 }
 

@@ -13,6 +13,8 @@
 // Everything is decided for each [Kind], the requests or the responses of a method, by what sending a byte costs on the
 // connection: the time that the path takes or, where the processors are the limit, that they take.
 //
+//   - Lists of numbers, and of structs of numbers, are packed by column codecs, field by field (codec.Packer), where that makes messages
+//     shorter than remembering them does.
 //   - Compression of whole bodies from 1 KiB on: the codec with the least cost by moving averages of what it saved and took,
 //     reconsidered by trying another one now and then (compress.Chooser).
 //   - In a streaming call, a message of at most 16 KiB is sent as the difference from the one before it, unless that is not

@@ -19,7 +19,9 @@ type Kind struct {
 	size     sizeHint          // of messages that are sent
 	recalled sizeHint          // of messages that arrive as frames of package dedup
 	chooser  *compress.Chooser // among codecs for whole bodies
+	packer   *codec.Packer     // of lists in messages; nil if they have none
 	slots    gain              // of tables
+	rivals   rivals            // if there is a packer
 
 	mayCompress, mayRemember bool        // as the method was declared
 	noCompress, noRemember   atomic.Bool // switched off at run time
@@ -46,7 +48,7 @@ var lastLike atomic.Uint64
 func NewKind(name string, c *codec.Codec, o KindOptions) *Kind {
 	k := &Kind{
 		Codec: c, name: name, like: lastLike.Add(likesPerKind) - likesPerKind + 1,
-		chooser:     compress.NewChooser(compress.S2, compress.Zstd),
+		chooser: compress.NewChooser(compress.S2, compress.Zstd), packer: c.NewPacker(),
 		mayCompress: !o.Uncompressed && !c.Secret(),
 		mayRemember: !o.NoDedup && !o.Uncompressed,
 	}
@@ -67,6 +69,9 @@ func (k *Kind) remembers() bool { return k.mayRemember && !k.noRemember.Load() }
 
 // Chooser is what chooses among codecs for whole bodies, to be pinned and looked at.
 func (k *Kind) Chooser() *compress.Chooser { return k.chooser }
+
+// Packer is what decides which lists are packed, to be pinned and looked at; nil if messages have none.
+func (k *Kind) Packer() *codec.Packer { return k.packer }
 
 // SetCompression switches compression on or off at run time. A kind that was declared uncompressed stays so.
 func (k *Kind) SetCompression(on bool) { k.noCompress.Store(!on) }

@@ -38,7 +38,9 @@ type Out struct {
 	// Ref is how the receiver decodes the message; valid after Prepare.
 	Ref wire.SchemaRef
 
-	body *wire.Buffer // the message, if it was encoded ahead
+	body *wire.Buffer  // the message, if it was encoded ahead
+	pack bool          // lists may be packed, for path
+	path compress.Path // set if pack is
 }
 
 // Buffer returns a buffer that header and message probably fit into.
@@ -77,6 +79,10 @@ func (o *Out) Prepare(msg any) error {
 	if o.compresses() {
 		c = o.chooser.Choose(expected, path)
 	}
+	if o.packer != nil && o.compresses() && (m == nil || o.rivals.pack()) {
+		m, t = nil, nil
+		o.pack, o.path = true, path
+	}
 	if m == nil && c == compress.None {
 		return nil
 	}
@@ -94,6 +100,9 @@ func (o *Out) Prepare(msg any) error {
 	o.body = plain
 	if m != nil {
 		form = o.remember(m, *spans)
+		if o.packer != nil {
+			observe(&o.rivals.remembered, len(o.body.B))
+		}
 		if t != nil {
 			o.slots.observe(size, len(o.body.B), perByte)
 			t.flush()
@@ -146,7 +155,14 @@ func (o *Out) encode(b *wire.Buffer, msg any, spans *[]codec.Span) error {
 	if o.Ref.Num == 0 {
 		b.B, err = o.AppendGeneric(b.B, msg)
 	} else {
-		b.B, err = o.AppendWith(b.B, msg, codec.AppendOptions{Link: link(o.Scope), Spans: spans})
+		with := codec.AppendOptions{Link: link(o.Scope), Spans: spans}
+		if o.pack {
+			with.Packer, with.Path = o.packer, o.path
+		}
+		b.B, err = o.AppendWith(b.B, msg, with)
+		if o.pack && err == nil {
+			observe(&o.rivals.packed, len(b.B)-head)
+		}
 	}
 	if err != nil {
 		o.Scope.Undo()
