@@ -139,7 +139,7 @@ func benchmarkEcho(b *testing.B, size int, dial dialEcho) {
 
 // serveTLS runs handler behind TLS and returns the address and the client's configuration.
 func serveTLS(tb testing.TB, handler http.HandlerFunc) (addr string, client *tls.Config) {
-	server, client, err := newTLSConfigs()
+	server, client, err := newTLSConfigs(loopback.address)
 	if err != nil {
 		tb.Fatal(err)
 	}

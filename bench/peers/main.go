@@ -14,10 +14,17 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mycel-rpc/mycel/bench/netlab"
 	"github.com/mycel-rpc/mycel/bench/peers/codecs"
 )
 
+// labEntered is why there are no labs, if there are none.
+var labEntered = errors.New("netlab.Enter has not been called")
+
 func main() {
+	if labNeeded(os.Args[1:]) {
+		labEntered = netlab.Enter()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
@@ -46,6 +53,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		duration       = flags.Duration("duration", 150*time.Millisecond, "length of a round of one transport, larger than zero")
 		warmup         = flags.Duration("warmup", 100*time.Millisecond, "length of the round before the first, which is not counted; zero for none")
 		rounds         = flags.Int("rounds", 3, "rounds, of which the median is reported; at least 1")
+		pathNames      = flags.String("path", "", "comma-separated `paths` of wan, as 20ms-1% (default all)")
 		jsonFile       = flags.String("json", "", "also write the report to `file`")
 		cpuProfile     = flags.String("cpuprofile", "", "write a CPU profile to `file`; best with one scenario and one transport")
 		list           = flags.Bool("list", false, "list scenarios and transports, and exit")
@@ -71,6 +79,14 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	if p.transports, err = choose(transports(), *transportNames, func(t transport) string { return t.name }); err != nil {
 		return err
+	}
+	for _, t := range append([]wanTransport{{transport: transport{name: candidate}}}, wanTransports()...) {
+		if slices.Contains(names(p.transports), t.name) {
+			p.lab = append(p.lab, t)
+		}
+	}
+	if *pathNames != "" {
+		p.paths = strings.Split(*pathNames, ",")
 	}
 	if *transportNames == "" {
 		p.transports = slices.DeleteFunc(p.transports, func(t transport) bool { return t.named })

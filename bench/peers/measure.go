@@ -134,10 +134,15 @@ func (m *measurement) metrics() metrics {
 	if m.unmoved {
 		moved = 0
 	}
+	p90 := time.Duration(0)
+	if m.row.Path != "" {
+		p90 = m.latency.quantile(0.90)
+	}
 	return metrics{
 		CallsPerS:         rate,
 		MBPerS:            rate * moved / 1e6,
 		P50Micros:         float64(m.latency.quantile(0.50)) / microsecond,
+		P90Micros:         float64(p90) / microsecond,
 		P99Micros:         float64(m.latency.quantile(0.99)) / microsecond,
 		CPUMicrosPerCall:  float64(m.consumed.cpu) / microsecond / n,
 		AllocsPerCall:     float64(m.consumed.allocs) / n,

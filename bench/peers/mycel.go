@@ -16,6 +16,7 @@ import (
 
 var (
 	smallMethod  = framework.NewUnary[Small, Small]("bench.v1/Small")
+	lookupMethod = framework.NewUnary[Small, Small]("bench.v1/Lookup", framework.Idempotent())
 	mediumMethod = framework.NewUnary[Medium, Medium]("bench.v1/Medium")
 	bytesMethod  = framework.NewUnary[Bytes, Bytes]("bench.v1/Bytes")
 	bulkMethod   = framework.NewUnary[Bytes, Bytes]("bench.v1/Bulk", framework.WithClass(framework.ClassBulk))
@@ -25,6 +26,7 @@ var (
 
 // mycelServer is the endpoint of Mycel. Server and client have a store of large objects each, as in two processes.
 type mycelServer struct {
+	site      site
 	near, far *largeobj.Store
 	server    *framework.Server
 	addr      string
@@ -38,13 +40,13 @@ type mycelServer struct {
 
 // startMycel returns how Mycel is started, with the objects of both sides configured as in conf.
 func startMycel(conf largeobj.Config) func() (endpoint, error) {
-	return func() (endpoint, error) { return newMycel(conf) }
+	return func() (endpoint, error) { return newMycel(loopback, conf) }
 }
 
 // startMycelCopy is startMycel for a client whose objects are made of bytes in the heap.
 func startMycelCopy(conf largeobj.Config) func() (endpoint, error) {
 	return func() (endpoint, error) {
-		s, err := newMycel(conf)
+		s, err := newMycel(loopback, conf)
 		if err != nil {
 			return nil, err
 		}
@@ -53,7 +55,7 @@ func startMycelCopy(conf largeobj.Config) func() (endpoint, error) {
 	}
 }
 
-func newMycel(conf largeobj.Config, interceptors ...framework.ServerInterceptor) (*mycelServer, error) {
+func newMycel(at site, conf largeobj.Config, interceptors ...framework.ServerInterceptor) (*mycelServer, error) {
 	near, err := largeobj.New(conf)
 	if err != nil {
 		return nil, err
@@ -62,15 +64,16 @@ func newMycel(conf largeobj.Config, interceptors ...framework.ServerInterceptor)
 	if err != nil {
 		return nil, err
 	}
-	serverTLS, clientTLS, err := newTLSConfigs()
+	serverTLS, clientTLS, err := newTLSConfigs(at.address)
 	if err != nil {
 		return nil, err
 	}
-	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes, Objects: far, Interceptors: interceptors})
+	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes, Objects: far, EarlyData: true, Interceptors: interceptors})
 	if err != nil {
 		return nil, err
 	}
 	smallMethod.Handle(srv, echoMycel[Small])
+	lookupMethod.Handle(srv, echoMycel[Small])
 	mediumMethod.Handle(srv, echoMycel[Medium])
 	bytesMethod.Handle(srv, echoMycel[Bytes])
 	bulkMethod.Handle(srv, echoMycel[Bytes])
@@ -81,11 +84,11 @@ func newMycel(conf largeobj.Config, interceptors ...framework.ServerInterceptor)
 		return sendBlobs(*q, out.Send)
 	})
 	handleObjects(srv)
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	socket, err := at.listenUDP()
 	if err != nil {
 		return nil, fmt.Errorf("bench: listen: %w", err)
 	}
-	s := &mycelServer{near: near, far: far, server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
+	s := &mycelServer{site: at, near: near, far: far, server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
 		sessions: tls.NewLRUClientSessionCache(0), served: make(chan error, 1), shared: !conf.StreamsOnly}
 	counted := &countingSocket{UDPConn: socket, batches: ipv4.NewPacketConn(socket), total: &s.wire}
 	go func() { s.served <- srv.Serve(context.Background(), counted) }() // ends when close closes srv; close waits
@@ -99,7 +102,7 @@ func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
 	if resume {
 		conf.ClientSessionCache = s.sessions
 	}
-	c, err := framework.NewClient(s.addr, framework.ClientConfig{TLS: conf, MaxMessageBytes: maxMessageBytes, Objects: s.near})
+	c, err := s.client(framework.ClientConfig{TLS: conf})
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +110,12 @@ func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return mycelClient{c, s}, nil
+}
+
+// client returns a client with the configuration, which has not connected yet.
+func (s *mycelServer) client(conf framework.ClientConfig) (*framework.Client, error) {
+	conf.MaxMessageBytes, conf.Objects, conf.ListenPacket = maxMessageBytes, s.near, s.site.dialUDP
+	return framework.NewClient(s.addr, conf)
 }
 
 func (s *mycelServer) wireBytes() uint64 { return s.wire.Load() }

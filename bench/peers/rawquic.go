@@ -48,7 +48,7 @@ func rawConfig() *quic.Config {
 }
 
 func startRawQUIC() (endpoint, error) {
-	serverTLS, clientTLS, err := newTLSConfigs()
+	serverTLS, clientTLS, err := newTLSConfigs(loopback.address)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,8 @@ type rowKey struct {
 	// Message is what was encoded or decoded, in rows that are no calls: there Transport is a codec, and SizeBytes what
 	// the candidate makes of the message.
 	Message string `json:"message,omitzero"`
+	// Path is the emulated link of rows that are not about loopback.
+	Path string `json:"path,omitzero"`
 }
 
 // row is the median of its rounds, metric by metric, and the extremes.
@@ -42,6 +44,7 @@ type metrics struct {
 	CallsPerS         float64 `json:"calls_per_s,omitzero"`     // or messages per second
 	MBPerS            float64 `json:"mb_per_s,omitzero"`        // 10^6 bytes of payload, one direction
 	P50Micros         float64 `json:"p50_us,omitzero"`          // latency
+	P90Micros         float64 `json:"p90_us,omitzero"`          // latency, on emulated links only
 	P99Micros         float64 `json:"p99_us,omitzero"`          // latency
 	CPUMicrosPerCall  float64 `json:"cpu_us_per_call,omitzero"` // of the whole process: client, server, harness
 	AllocsPerCall     float64 `json:"allocs_per_call,omitzero"`
@@ -54,6 +57,8 @@ type metrics struct {
 	PeakMB            float64 `json:"peak_mb,omitzero"`             // 10^6 bytes of memory, at most, above what there was before
 	ResentBytes       float64 `json:"resent_bytes,omitzero"`        // that a resumed transfer sent twice
 	OpenRanges        float64 `json:"open_ranges,omitzero"`         // under way when it was interrupted
+	LinkShare         float64 `json:"link_share,omitzero"`          // of the rate of an emulated link that bulk got, 0 to 1
+	MaxQueueMicros    float64 `json:"max_queue_us,omitzero"`        // the longest wait in front of its bottleneck
 }
 
 // metricOf describes each metric once.
@@ -65,6 +70,7 @@ var metricOf = []struct {
 	{"calls_per_s", func(m *metrics) *float64 { return &m.CallsPerS }, true},
 	{"mb_per_s", func(m *metrics) *float64 { return &m.MBPerS }, true},
 	{"p50_us", func(m *metrics) *float64 { return &m.P50Micros }, false},
+	{"p90_us", func(m *metrics) *float64 { return &m.P90Micros }, false},
 	{"p99_us", func(m *metrics) *float64 { return &m.P99Micros }, false},
 	{"cpu_us_per_call", func(m *metrics) *float64 { return &m.CPUMicrosPerCall }, false},
 	{"allocs_per_call", func(m *metrics) *float64 { return &m.AllocsPerCall }, false},
@@ -77,6 +83,8 @@ var metricOf = []struct {
 	{"peak_mb", func(m *metrics) *float64 { return &m.PeakMB }, false},
 	{"resent_bytes", func(m *metrics) *float64 { return &m.ResentBytes }, false},
 	{"open_ranges", func(m *metrics) *float64 { return &m.OpenRanges }, false},
+	{"link_share", func(m *metrics) *float64 { return &m.LinkShare }, true},
+	{"max_queue_us", func(m *metrics) *float64 { return &m.MaxQueueMicros }, false},
 }
 
 // ratio compares the candidate with a baseline. It is larger than 1 where the candidate is better, whichever
@@ -86,6 +94,7 @@ type ratio struct {
 	SizeBytes   int     `json:"size_bytes"`
 	Concurrency int     `json:"concurrency"`
 	Message     string  `json:"message,omitzero"`
+	Path        string  `json:"path,omitzero"`
 	Metric      string  `json:"metric"`
 	Of          string  `json:"of,omitzero"` // what is compared, if not the candidate
 	Over        string  `json:"over"`        // the baseline
@@ -164,7 +173,7 @@ func ratiosOf(c, base *row) []ratio {
 		for i := range min(len(c.rounds), len(base.rounds)) {
 			paired = append(paired, better(&c.rounds[i], &base.rounds[i]))
 		}
-		out = append(out, ratio{base.Scenario, base.SizeBytes, base.Concurrency, base.Message, metric.name, of, base.Transport,
+		out = append(out, ratio{base.Scenario, base.SizeBytes, base.Concurrency, base.Message, base.Path, metric.name, of, base.Transport,
 			better(&c.metrics, &base.metrics), slices.Min(paired), slices.Max(paired)})
 	}
 	return out

@@ -87,10 +87,10 @@ func exampleCodecReport() *report {
 func TestRatiosOfCodecsAreOfTheSameMessageAndDirection(t *testing.T) {
 	r := exampleCodecReport()
 	want := []ratio{
-		{codecEncode, 28, 1, "call", "ns_per_op", "", "cbor", 5, 4, 6},
-		{codecEncode, 28, 1, "call", "encoded_bytes", "", "cbor", 1.5, 1.5, 1.5},
-		{codecDecode, 28, 1, "call", "ns_per_op", "", "cbor", 5, 4, 6},
-		{codecDecode, 28, 1, "call", "encoded_bytes", "", "cbor", 1.5, 1.5, 1.5},
+		{codecEncode, 28, 1, "call", "", "ns_per_op", "", "cbor", 5, 4, 6},
+		{codecEncode, 28, 1, "call", "", "encoded_bytes", "", "cbor", 1.5, 1.5, 1.5},
+		{codecDecode, 28, 1, "call", "", "ns_per_op", "", "cbor", 5, 4, 6},
+		{codecDecode, 28, 1, "call", "", "encoded_bytes", "", "cbor", 1.5, 1.5, 1.5},
 	}
 	if !slices.Equal(r.Ratios, want) {
 		t.Errorf("ratios %+v, want %+v", r.Ratios, want)

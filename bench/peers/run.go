@@ -15,8 +15,10 @@ import (
 type plan struct {
 	scenarios  []scenario
 	transports []transport
-	rounds     int           // at least 1
-	duration   time.Duration // of a round of one transport
+	lab        []wanTransport // those of transports that take part in wan and mixed-wan
+	paths      []string       // of wan; none means all
+	rounds     int            // at least 1
+	duration   time.Duration  // of a round of one transport
 	warmup     time.Duration
 	progress   io.Writer
 }

@@ -16,10 +16,12 @@ func (r *report) writeTable(w io.Writer) error {
 	tables := []struct {
 		columns
 		rows []*row
-	}{{columns: callColumns}, {columns: objectColumns}, {columns: codecColumns}}
+	}{{columns: callColumns}, {columns: objectColumns}, {columns: codecColumns}, {columns: wanColumns}}
 	for i := range r.Rows {
 		row, t := &r.Rows[i], &tables[0]
 		switch {
+		case row.Path != "":
+			t = &tables[3]
 		case row.Message != "":
 			t = &tables[2]
 		case slices.Contains(objectScenarios, row.Scenario):
@@ -96,6 +98,18 @@ var codecColumns = columns{
 	nil,
 }
 
+var wanColumns = columns{
+	"scenario\tpath\tbulk\ttransport\tp50 ms\tp90 ms\tp99 ms\tMB/s\t% of link\tqueue ms\tmin..max p99\t",
+	func(row *row) string {
+		return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s..%s\t",
+			row.Scenario, row.Path, row.Concurrency, row.Transport, number(row.P50Micros/1e3), number(row.P90Micros/1e3), number(row.P99Micros/1e3),
+			number(row.MBPerS), number(100*row.LinkShare), number(row.MaxQueueMicros/1e3), number(row.Min.P99Micros/1e3), number(row.Max.P99Micros/1e3))
+	},
+	candidate + " ×p50\t×p90\t×p99\t×rate\t",
+	[]string{"p50_us", "p90_us", "p99_us", "mb_per_s"},
+	nil,
+}
+
 func (r *report) writeGroups(w io.Writer, rows []*row, c columns) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	compared, several := len(r.Ratios) > 0, false
@@ -134,7 +148,7 @@ func (r *report) writeGroups(w io.Writer, rows []*row, c columns) error {
 
 func (r *report) ratioText(of string, over rowKey, metric string) string {
 	for _, x := range r.Ratios {
-		if x.Of == of && x.Scenario == over.Scenario && x.SizeBytes == over.SizeBytes && x.Concurrency == over.Concurrency && x.Message == over.Message && x.Over == over.Transport && x.Metric == metric {
+		if x.Of == of && x.Scenario == over.Scenario && x.SizeBytes == over.SizeBytes && x.Concurrency == over.Concurrency && x.Message == over.Message && x.Path == over.Path && x.Over == over.Transport && x.Metric == metric {
 			return strconv.FormatFloat(x.Value, 'f', 2, 64)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// newTLSConfigs returns matching configurations for a server on loopback and its clients: TLS 1.3, a P-256
+// newTLSConfigs returns matching configurations for a server at an address and its clients: TLS 1.3, a P-256
 // certificate made for this run, full-size records from the start, and no session cache.
-func newTLSConfigs() (server, client *tls.Config, err error) {
+func newTLSConfigs(address net.IP) (server, client *tls.Config, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("bench: generate key: %w", err)
@@ -22,7 +22,7 @@ func newTLSConfigs() (server, client *tls.Config, err error) {
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		NotAfter:     time.Now().Add(24 * time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		IPAddresses:  []net.IP{address},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {

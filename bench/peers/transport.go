@@ -31,7 +31,7 @@ const (
 
 // transports lists all transports in the order of the report.
 func transports() []transport {
-	return []transport{
+	all := []transport{
 		{name: candidate, about: "Mycel between processes of one host: large messages in shared memory, everything else over QUIC; objects are written there in place",
 			start: startMycel(largeobj.Config{})},
 		{name: "mycel-copy", about: "mycel with objects that are copied from the heap into shared memory", objects: true,
@@ -44,6 +44,10 @@ func transports() []transport {
 		{name: "ws", about: "the same without TLS; only when named", named: true, start: startWebSocket(false, direct)},
 		{name: "wss-batch", about: "wss whose idle writer sends everything queued meanwhile as one message; only when named", named: true, start: startWebSocket(true, combined)},
 	}
+	for _, t := range wanTransports() {
+		all = append(all, t.transport)
+	}
+	return all
 }
 
 // endpoint is a running server in this process, listening on loopback.

@@ -72,7 +72,7 @@ func (s *wsServer) dial(ctx context.Context, resume bool) (caller, error) {
 		ReadBufferSize:      readBufferBytes,
 		ReadMaxPayloadSize:  maxMessageBytes,
 		WriteMaxPayloadSize: maxMessageBytes,
-		NewDialer:           func() (gws.Dialer, error) { return countingDialer{ctx, &s.wire}, nil },
+		NewDialer:           func() (gws.Dialer, error) { return countingDialer{ctx, s.site, &s.wire}, nil },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bench: dial: %w", err)

@@ -20,6 +20,7 @@ const readBufferBytes = 64 << 10
 
 // wsServer is the endpoint of the WebSocket transports.
 type wsServer struct {
+	site      site
 	mode      writeMode
 	listener  net.Listener
 	upgrader  *gws.Upgrader
@@ -31,27 +32,29 @@ type wsServer struct {
 }
 
 func startWebSocket(secure bool, mode writeMode) func() (endpoint, error) {
-	return func() (endpoint, error) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("bench: listen: %w", err)
-		}
-		s := &wsServer{mode: mode, listener: ln, sessions: tls.NewLRUClientSessionCache(0)}
-		if secure {
-			server, client, err := newTLSConfigs()
-			if err != nil {
-				return nil, errors.Join(err, ln.Close())
-			}
-			s.clientTLS, s.listener = client, tls.NewListener(ln, server)
-		}
-		s.upgrader = gws.NewUpgrader(&serverEvents{}, &gws.ServerOption{
-			ReadMaxPayloadSize:  maxMessageBytes,
-			WriteMaxPayloadSize: maxMessageBytes,
-			NewSession:          func() gws.SessionStorage { return newServerConn(s) },
-		})
-		s.running.Go(s.accept) // ends when close closes the listener
-		return s, nil
+	return func() (endpoint, error) { return newWebSocket(loopback, secure, mode) }
+}
+
+func newWebSocket(at site, secure bool, mode writeMode) (*wsServer, error) {
+	ln, err := at.listenTCP()
+	if err != nil {
+		return nil, fmt.Errorf("bench: listen: %w", err)
 	}
+	s := &wsServer{site: at, mode: mode, listener: ln, sessions: tls.NewLRUClientSessionCache(0)}
+	if secure {
+		server, client, err := newTLSConfigs(at.address)
+		if err != nil {
+			return nil, errors.Join(err, ln.Close())
+		}
+		s.clientTLS, s.listener = client, tls.NewListener(ln, server)
+	}
+	s.upgrader = gws.NewUpgrader(&serverEvents{}, &gws.ServerOption{
+		ReadMaxPayloadSize:  maxMessageBytes,
+		WriteMaxPayloadSize: maxMessageBytes,
+		NewSession:          func() gws.SessionStorage { return newServerConn(s) },
+	})
+	s.running.Go(s.accept) // ends when close closes the listener
+	return s, nil
 }
 
 func (s *wsServer) accept() {
@@ -209,11 +212,12 @@ func (c countingConn) Write(p []byte) (int, error) {
 // countingDialer is what the WebSocket library dials with.
 type countingDialer struct {
 	ctx   context.Context // of the one dial it is made for
+	site  site
 	total *atomic.Uint64
 }
 
-func (d countingDialer) Dial(network, addr string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(d.ctx, network, addr)
+func (d countingDialer) Dial(_, addr string) (net.Conn, error) {
+	conn, err := d.site.dialTCP(d.ctx, addr)
 	if err != nil {
 		return nil, err
 	}
