@@ -21,16 +21,19 @@ const (
 	streamLoss = 0.005
 	// From this round trip on, the congestion window tells what the path has; on a shorter one the processors are the limit.
 	rateRTT = time.Millisecond
+	// The rate is measured when it is asked for, once in so many times.
+	rateEvery = 32
 	// Below this many packets in a period the loss is not known.
 	minPackets = 64
 )
 
 // adapt chooses how small calls travel, from the measured round trip and loss.
 type adapt struct {
-	stripes    atomic.Int32 // lanes in use, 1 or maxStripes
-	perCall    atomic.Bool  // a stream for each call
-	rate       atomic.Int64 // bytes per second that the path has, 0 while that is not known
-	sent, lost uint64       // at the start of the period; owned by maintain
+	stripes    atomic.Int32  // lanes in use, 1 or maxStripes
+	perCall    atomic.Bool   // a stream for each call
+	rate       atomic.Int64  // bytes per second that the path has, 0 while that is not known
+	asked      atomic.Uint32 // how often somebody wanted to know rate
+	sent, lost uint64        // at the start of the period; owned by maintain
 }
 
 func (a *adapt) init() { a.stripes.Store(1) }
@@ -44,15 +47,28 @@ func (a *adapt) onLane(n int) bool {
 	return n <= wire.MaxWideFrameBytes && a.stripes.Load() == 1
 }
 
+// pathRate returns the rate. maintain updates it only while this side waits for the peer; a side that sends but responses
+// looks at the path itself, now and then.
+func (a *adapt) pathRate(t transport) float64 {
+	if a.asked.Add(1)%rateEvery == 1 {
+		a.updateRate(t.stats())
+	}
+	return float64(a.rate.Load())
+}
+
+func (a *adapt) updateRate(s Stats) {
+	if s.MinRTT >= rateRTT && s.SmoothedRTT > 0 {
+		a.rate.Store(int64(float64(s.CongestionWindow) / s.SmoothedRTT.Seconds()))
+	}
+}
+
 func (a *adapt) update(s Stats) {
 	stripes := int32(1)
 	if s.MinRTT >= stripeRTT {
 		stripes = maxStripes
 	}
 	a.stripes.Store(stripes)
-	if s.MinRTT >= rateRTT && s.SmoothedRTT > 0 {
-		a.rate.Store(int64(float64(s.CongestionWindow) / s.SmoothedRTT.Seconds()))
-	}
+	a.updateRate(s)
 	if s.MinRTT < streamRTT {
 		a.perCall.Store(false)
 		return

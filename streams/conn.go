@@ -305,7 +305,7 @@ func (c *Conn) Schema(ref *wire.SchemaRef) (*schema.Schema, error) {
 
 // PathRate returns an estimate of the bytes per second that the path has, 0 while it is not known or the path is so short that
 // the processors are the limit.
-func (c *Conn) PathRate() float64 { return float64(c.adapt.rate.Load()) }
+func (c *Conn) PathRate() float64 { return c.adapt.pathRate(c.t) }
 
 // Outstanding returns how many calls started here have not ended.
 func (c *Conn) Outstanding() int { return int(c.outstanding.Load()) }

@@ -227,3 +227,26 @@ func serveTransfer(in *Incoming) {
 	}
 	in.Refuse(wire.Canceled, "")
 }
+
+// TestASideThatOnlyAnswersKnowsThePath: the rate of a long path is known to both sides soon, of a short one to none.
+func TestASideThatOnlyAnswersKnowsThePath(t *testing.T) {
+	for _, rtt := range []time.Duration{20 * time.Millisecond, 200 * time.Microsecond} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPath(rtt)
+			client, server := p.connect(t, Config{}, Config{Serve: echo})
+			for range rateEvery { // as many as a side that answers asks how much a byte costs
+				if _, _, err := call(t.Context(), client, wire.ClassRPC, make([]byte, 200)); err != nil {
+					t.Fatal(err)
+				}
+				server.PathRate()
+			}
+			if got := server.PathRate(); (got > 0) != (rtt >= rateRTT) {
+				t.Errorf("%v: the server takes the path for one of %.0f bytes per second", rtt, got)
+			}
+			time.Sleep(2 * tick)
+			if got := client.PathRate(); (got > 0) != (rtt >= rateRTT) {
+				t.Errorf("%v: the client takes the path for one of %.0f bytes per second", rtt, got)
+			}
+		})
+	}
+}
