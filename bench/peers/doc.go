@@ -63,6 +63,35 @@
 // metrics are "ns_per_op", "encoded_bytes", "allocs_per_call" and "alloc_bytes_per_call", the last two absent if
 // nothing was allocated. Time is that of the clock, with what the garbage collector takes from the goroutine.
 //
+// # Content
+//
+// "content" sends messages in which something repeats, changes little or is text or numbers, and others in which nothing can be
+// saved. Message n of a stream is a function of n, so that all transports send the same:
+//
+//	dashboard   50 figures, of which three or four change from one message to the next; a server stream, and unary calls
+//	sensors     columns of times, temperatures, voltages and noise, and readings with a time and a value
+//	config      one of 48 configurations, drawn from a Zipf distribution, behind a head that is never the same
+//	log         27 lines from five templates
+//	compressed  2 KiB out of a compressed stream
+//	random      2 KiB of noise
+//
+// A unary call brings one to the server, which answers with a sum of all that it received; 8 calls are outstanding. A stream
+// brings them to the client, one stream at a time. "mycel-quic" makes messages smaller as it does by default, "mycel-quic-off" sends them as
+// they are, "wss" is the baseline and "wss+deflate" the baseline with permessage-deflate, whose windows of 32 KiB go on from
+// message to message in both directions, at the library's default level.
+//
+// Everything is measured on loopback, and on a link of 10 Mbit/s with a round trip of 20 ms and a queue of 64 KiB, which package
+// netlab emulates; where it cannot, the report says so. 1024 messages travel on each connection before the first round, so that
+// the figures are of a connection that has learned. "wire" are bytes at the sockets as everywhere, in both directions, with headers,
+// acknowledgements and answers; "payload" is what the message itself was sent as; "link" is what the emulated link carried with
+// the headers of IP, UDP and TCP and the acknowledgements of TCP, which "wire" has not. Bytes do not depend on how busy the
+// machine is, the rest does. Targets are printed below the table: speed is the median of the rounds, each compared with the
+// round beside it; on the link, messages per second are to rise as bytes fall, to 80 %, as far as round trips and loopback allow.
+//
+//	go run ./bench -scenario content -rounds 5
+//
+// It takes about four minutes.
+//
 // # The baseline
 //
 // wss is hypha-rpc's way of calling, in the best form we can give it: one binary WebSocket message over TLS 1.3 per

@@ -48,7 +48,9 @@ func transferObjects(ctx context.Context, p *plan, r *report, sizeBytes int64) (
 	if err := writeRandomFile(t.source, sizeBytes); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	if t.server, err = newMycel(loopback, largeobj.Config{StreamsOnly: true}, t.countFetches); err != nil {
+	if t.server, err = newMycel(loopback, largeobj.Config{StreamsOnly: true}, func(c *framework.ServerConfig) {
+		c.Interceptors = []framework.ServerInterceptor{t.countFetches}
+	}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.server.close()) }()

@@ -18,12 +18,12 @@ import (
 	"github.com/mycel-rpc/mycel/bench/peers/codecs"
 )
 
-// labEntered is why there are no labs, if there are none.
-var labEntered = errors.New("netlab.Enter has not been called")
+// errLab is why there are no labs, if there are none.
+var errLab = errors.New("netlab.Enter has not been called")
 
 func main() {
 	if labNeeded(os.Args[1:]) {
-		labEntered = netlab.Enter()
+		errLab = netlab.Enter()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -98,9 +98,11 @@ type measurement struct {
 	latency  histogram
 	consumed usage // differences; at is unused
 
-	first, last histogram // until the receiver of an object had its first bytes, and all of it
-	peakBytes   int64     // of memory, above what there was before
-	unmoved     bool      // what SizeBytes says does not move
+	first, last  histogram // until the receiver of an object had its first bytes, and all of it
+	peakBytes    int64     // of memory, above what there was before
+	payloadBytes uint64    // of messages, as they were given to the transport
+	linkBytes    uint64    // that an emulated link carried
+	unmoved      bool      // what SizeBytes says does not move
 }
 
 // add adds another part of the same round.
@@ -139,17 +141,19 @@ func (m *measurement) metrics() metrics {
 		p90 = m.latency.quantile(0.90)
 	}
 	return metrics{
-		CallsPerS:         rate,
-		MBPerS:            rate * moved / 1e6,
-		P50Micros:         float64(m.latency.quantile(0.50)) / microsecond,
-		P90Micros:         float64(p90) / microsecond,
-		P99Micros:         float64(m.latency.quantile(0.99)) / microsecond,
-		CPUMicrosPerCall:  float64(m.consumed.cpu) / microsecond / n,
-		AllocsPerCall:     float64(m.consumed.allocs) / n,
-		AllocBytesPerCall: float64(m.consumed.allocBytes) / n,
-		WireBytesPerCall:  float64(m.consumed.wireBytes) / n,
-		FirstByteMicros:   float64(m.first.quantile(0.50)) / microsecond,
-		LastByteMicros:    float64(m.last.quantile(0.50)) / microsecond,
-		PeakMB:            float64(m.peakBytes) / 1e6,
+		CallsPerS:           rate,
+		MBPerS:              rate * moved / 1e6,
+		P50Micros:           float64(m.latency.quantile(0.50)) / microsecond,
+		P90Micros:           float64(p90) / microsecond,
+		P99Micros:           float64(m.latency.quantile(0.99)) / microsecond,
+		CPUMicrosPerCall:    float64(m.consumed.cpu) / microsecond / n,
+		AllocsPerCall:       float64(m.consumed.allocs) / n,
+		AllocBytesPerCall:   float64(m.consumed.allocBytes) / n,
+		WireBytesPerCall:    float64(m.consumed.wireBytes) / n,
+		FirstByteMicros:     float64(m.first.quantile(0.50)) / microsecond,
+		LastByteMicros:      float64(m.last.quantile(0.50)) / microsecond,
+		PeakMB:              float64(m.peakBytes) / 1e6,
+		PayloadBytesPerCall: float64(m.payloadBytes) / n,
+		LinkBytesPerCall:    float64(m.linkBytes) / n,
 	}
 }

@@ -33,9 +33,11 @@ type mycelServer struct {
 	clientTLS *tls.Config
 	sessions  tls.ClientSessionCache // of the clients that may resume
 	wire      atomic.Uint64
-	served    chan error // capacity 1: what Serve returned
-	shared    bool       // objects travel in memory, or it is an error
-	copied    bool       // objects are made of bytes in the heap
+	// compression is that of the server; clients have the same.
+	compression framework.Compression
+	served      chan error // capacity 1: what Serve returned
+	shared      bool       // objects travel in memory, or it is an error
+	copied      bool       // objects are made of bytes in the heap
 }
 
 // startMycel returns how Mycel is started, with the objects of both sides configured as in conf.
@@ -55,7 +57,8 @@ func startMycelCopy(conf largeobj.Config) func() (endpoint, error) {
 	}
 }
 
-func newMycel(at site, conf largeobj.Config, interceptors ...framework.ServerInterceptor) (*mycelServer, error) {
+// newMycel starts a server. Its configuration is adjusted as the caller wants.
+func newMycel(at site, conf largeobj.Config, adjust ...func(*framework.ServerConfig)) (*mycelServer, error) {
 	near, err := largeobj.New(conf)
 	if err != nil {
 		return nil, err
@@ -68,7 +71,11 @@ func newMycel(at site, conf largeobj.Config, interceptors ...framework.ServerInt
 	if err != nil {
 		return nil, err
 	}
-	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes, Objects: far, EarlyData: true, Interceptors: interceptors})
+	serverConf := framework.ServerConfig{TLS: serverTLS, MaxMessageBytes: maxMessageBytes, Objects: far, EarlyData: true}
+	for _, f := range adjust {
+		f(&serverConf)
+	}
+	srv, err := framework.NewServer(serverConf)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +96,7 @@ func newMycel(at site, conf largeobj.Config, interceptors ...framework.ServerInt
 		return nil, fmt.Errorf("bench: listen: %w", err)
 	}
 	s := &mycelServer{site: at, near: near, far: far, server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
-		sessions: tls.NewLRUClientSessionCache(0), served: make(chan error, 1), shared: !conf.StreamsOnly}
+		sessions: tls.NewLRUClientSessionCache(0), compression: serverConf.Compression, served: make(chan error, 1), shared: !conf.StreamsOnly}
 	counted := &countingSocket{UDPConn: socket, batches: ipv4.NewPacketConn(socket), total: &s.wire}
 	go func() { s.served <- srv.Serve(context.Background(), counted) }() // ends when close closes srv; close waits
 	return s, nil
@@ -114,7 +121,7 @@ func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
 
 // client returns a client with the configuration, which has not connected yet.
 func (s *mycelServer) client(conf framework.ClientConfig) (*framework.Client, error) {
-	conf.MaxMessageBytes, conf.Objects, conf.ListenPacket = maxMessageBytes, s.near, s.site.dialUDP
+	conf.MaxMessageBytes, conf.Objects, conf.ListenPacket, conf.Compression = maxMessageBytes, s.near, s.site.dialUDP, s.compression
 	return framework.NewClient(s.addr, conf)
 }
 

@@ -10,9 +10,11 @@ import (
 
 // report is everything that a run found out; its JSON form is what -json writes.
 type report struct {
-	Host   host    `json:"host"`
-	Rows   []row   `json:"rows"`
-	Ratios []ratio `json:"ratios"`
+	Host    host     `json:"host"`
+	Rows    []row    `json:"rows"`
+	Ratios  []ratio  `json:"ratios"`
+	Targets []target `json:"targets,omitzero"` // of the scenario content
+	Notes   []string `json:"notes,omitzero"`   // what a reader of the figures must know besides
 }
 
 // rowKey says what a row is about.
@@ -32,8 +34,10 @@ type rowKey struct {
 type row struct {
 	rowKey
 	metrics
-	Min metrics `json:"min"`
-	Max metrics `json:"max"`
+	// OfBaseline is the bytes on the wire in percent of those of wss, in the scenario content.
+	OfBaseline float64 `json:"wire_percent_of_wss,omitzero"`
+	Min        metrics `json:"min"`
+	Max        metrics `json:"max"`
 
 	rounds []metrics
 }
@@ -41,24 +45,26 @@ type row struct {
 // metrics are the figures of a row. One that was not measured is zero, and absent in JSON. In the rows of codecs, a call
 // is an encoding or a decoding.
 type metrics struct {
-	CallsPerS         float64 `json:"calls_per_s,omitzero"`     // or messages per second
-	MBPerS            float64 `json:"mb_per_s,omitzero"`        // 10^6 bytes of payload, one direction
-	P50Micros         float64 `json:"p50_us,omitzero"`          // latency
-	P90Micros         float64 `json:"p90_us,omitzero"`          // latency, on emulated links only
-	P99Micros         float64 `json:"p99_us,omitzero"`          // latency
-	CPUMicrosPerCall  float64 `json:"cpu_us_per_call,omitzero"` // of the whole process: client, server, harness
-	AllocsPerCall     float64 `json:"allocs_per_call,omitzero"`
-	AllocBytesPerCall float64 `json:"alloc_bytes_per_call,omitzero"`
-	WireBytesPerCall  float64 `json:"wire_bytes_per_call,omitzero"` // both directions, without IP, TCP and UDP headers
-	NanosPerOp        float64 `json:"ns_per_op,omitzero"`           // to encode or decode a message once
-	EncodedBytes      float64 `json:"encoded_bytes,omitzero"`       // of that message
-	FirstByteMicros   float64 `json:"first_byte_us,omitzero"`       // from the call to the first bytes at the receiver, median
-	LastByteMicros    float64 `json:"last_byte_us,omitzero"`        // to all of them
-	PeakMB            float64 `json:"peak_mb,omitzero"`             // 10^6 bytes of memory, at most, above what there was before
-	ResentBytes       float64 `json:"resent_bytes,omitzero"`        // that a resumed transfer sent twice
-	OpenRanges        float64 `json:"open_ranges,omitzero"`         // under way when it was interrupted
-	LinkShare         float64 `json:"link_share,omitzero"`          // of the rate of an emulated link that bulk got, 0 to 1
-	MaxQueueMicros    float64 `json:"max_queue_us,omitzero"`        // the longest wait in front of its bottleneck
+	CallsPerS           float64 `json:"calls_per_s,omitzero"`     // or messages per second
+	MBPerS              float64 `json:"mb_per_s,omitzero"`        // 10^6 bytes of payload, one direction
+	P50Micros           float64 `json:"p50_us,omitzero"`          // latency
+	P90Micros           float64 `json:"p90_us,omitzero"`          // latency, on emulated links only
+	P99Micros           float64 `json:"p99_us,omitzero"`          // latency
+	CPUMicrosPerCall    float64 `json:"cpu_us_per_call,omitzero"` // of the whole process: client, server, harness
+	AllocsPerCall       float64 `json:"allocs_per_call,omitzero"`
+	AllocBytesPerCall   float64 `json:"alloc_bytes_per_call,omitzero"`
+	WireBytesPerCall    float64 `json:"wire_bytes_per_call,omitzero"`    // both directions, without IP, TCP and UDP headers
+	NanosPerOp          float64 `json:"ns_per_op,omitzero"`              // to encode or decode a message once
+	EncodedBytes        float64 `json:"encoded_bytes,omitzero"`          // of that message
+	FirstByteMicros     float64 `json:"first_byte_us,omitzero"`          // from the call to the first bytes at the receiver, median
+	LastByteMicros      float64 `json:"last_byte_us,omitzero"`           // to all of them
+	PeakMB              float64 `json:"peak_mb,omitzero"`                // 10^6 bytes of memory, at most, above what there was before
+	ResentBytes         float64 `json:"resent_bytes,omitzero"`           // that a resumed transfer sent twice
+	OpenRanges          float64 `json:"open_ranges,omitzero"`            // under way when it was interrupted
+	PayloadBytesPerCall float64 `json:"payload_bytes_per_call,omitzero"` // of the message itself, as it was sent
+	LinkBytesPerCall    float64 `json:"link_bytes_per_call,omitzero"`    // on an emulated link, both directions, with all headers from IP on
+	LinkShare           float64 `json:"link_share,omitzero"`             // of the rate of an emulated link that bulk got, 0 to 1
+	MaxQueueMicros      float64 `json:"max_queue_us,omitzero"`           // the longest wait in front of its bottleneck
 }
 
 // metricOf describes each metric once.
@@ -83,6 +89,8 @@ var metricOf = []struct {
 	{"peak_mb", func(m *metrics) *float64 { return &m.PeakMB }, false},
 	{"resent_bytes", func(m *metrics) *float64 { return &m.ResentBytes }, false},
 	{"open_ranges", func(m *metrics) *float64 { return &m.OpenRanges }, false},
+	{"payload_bytes_per_call", func(m *metrics) *float64 { return &m.PayloadBytesPerCall }, false},
+	{"link_bytes_per_call", func(m *metrics) *float64 { return &m.LinkBytesPerCall }, false},
 	{"link_share", func(m *metrics) *float64 { return &m.LinkShare }, true},
 	{"max_queue_us", func(m *metrics) *float64 { return &m.MaxQueueMicros }, false},
 }
@@ -125,6 +133,7 @@ func (r *report) summarize() {
 			*metric.get(&row.metrics), *metric.get(&row.Min), *metric.get(&row.Max) = median(values), slices.Min(values), slices.Max(values)
 		}
 	}
+	r.compareContent()
 	r.Ratios = []ratio{}
 	for i := range r.Rows {
 		base := &r.Rows[i]

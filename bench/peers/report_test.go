@@ -149,7 +149,7 @@ func TestMedian(t *testing.T) {
 }
 
 func TestReportsMatchTheGoldenFiles(t *testing.T) {
-	var js, table, codecTable, objectTable bytes.Buffer
+	var js, table, codecTable, objectTable, contentTable bytes.Buffer
 	r := exampleReport()
 	if err := r.writeJSON(&js); err != nil {
 		t.Fatal(err)
@@ -166,7 +166,10 @@ func TestReportsMatchTheGoldenFiles(t *testing.T) {
 	if err := exampleObjectReport().writeTable(&objectTable); err != nil {
 		t.Fatal(err)
 	}
-	for file, got := range map[string][]byte{"testdata/objects.txt": objectTable.Bytes(), "testdata/report.json": js.Bytes(), "testdata/report.txt": table.Bytes(), "testdata/codec.txt": codecTable.Bytes()} {
+	if err := exampleContentReport().writeTable(&contentTable); err != nil {
+		t.Fatal(err)
+	}
+	for file, got := range map[string][]byte{"testdata/content.txt": contentTable.Bytes(), "testdata/objects.txt": objectTable.Bytes(), "testdata/report.json": js.Bytes(), "testdata/report.txt": table.Bytes(), "testdata/codec.txt": codecTable.Bytes()} {
 		if *update {
 			if err := os.WriteFile(file, got, 0o644); err != nil {
 				t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,28 +43,39 @@ func (p *plan) run(ctx context.Context, r *report) error {
 			}
 			continue
 		}
-		for _, c := range s.cases {
-			start := time.Now()
-			fmt.Fprintf(p.progress, "%-15s %8s x%-5d", c.row.Scenario, size(c.row.SizeBytes), c.row.Concurrency)
-			measured, err := p.runCase(ctx, c)
-			if ctx.Err() != nil {
-				fmt.Fprintln(p.progress)
-				return stopped(ctx)
-			}
-			for i := range measured {
-				r.addRound(measured[i].row, measured[i].metrics())
-			}
-			fmt.Fprintf(p.progress, "%s  (%.1f s)\n", p.summary(c.row, measured), time.Since(start).Seconds())
-			if err != nil {
-				fmt.Fprintln(p.progress, err)
-				failures++
-			}
+		failed, err := p.runCases(ctx, s.cases, r)
+		if err != nil {
+			return err
 		}
+		failures += failed
 	}
 	if failures > 0 {
 		return fmt.Errorf("bench: %d cases failed, see above", failures)
 	}
 	return nil
+}
+
+// runCases measures cases and adds them to the report. It returns how many failed; why went to progress. It ends early with
+// an error when ctx does.
+func (p *plan) runCases(ctx context.Context, cases []benchCase, r *report) (failures int, err error) {
+	for _, c := range cases {
+		start := time.Now()
+		fmt.Fprintf(p.progress, "%-15s %8s x%-5d", cmp.Or(c.row.Message, c.row.Scenario), size(c.row.SizeBytes), c.row.Concurrency)
+		measured, err := p.runCase(ctx, c)
+		if ctx.Err() != nil {
+			fmt.Fprintln(p.progress)
+			return failures, stopped(ctx)
+		}
+		for i := range measured {
+			r.addRound(measured[i].row, measured[i].metrics())
+		}
+		fmt.Fprintf(p.progress, "%s  (%.1f s)\n", p.summary(c.row, measured), time.Since(start).Seconds())
+		if err != nil {
+			fmt.Fprintln(p.progress, err)
+			failures++
+		}
+	}
+	return failures, nil
 }
 
 func stopped(ctx context.Context) error {

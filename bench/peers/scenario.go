@@ -105,6 +105,8 @@ func scenarios() []scenario {
 			run: runCodecs, named: true},
 		{name: "transfer", about: "1 GiB from a file to a file over streams, at once and interrupted at 60 %; only when named.",
 			run: runTransfer, named: true},
+		{name: "content", about: "Messages that resemble each other, repeat, or are text, columns or noise, on loopback and on a link of 10 Mbit/s; only when named.",
+			run: runContent, named: true},
 		{name: "wan", about: "Small calls, bulk and connecting over emulated links of 100 Mbit/s, 1 to 100 ms and 0 to 3 % loss; only when named.",
 			run: runWAN, named: true},
 		{name: "mixed-wan", about: "Small calls alone and beside bulk that fills a link of 100 Mbit/s and 20 ms, whose queue has 256 KiB and 2 MiB; only when named.",

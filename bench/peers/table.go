@@ -16,10 +16,12 @@ func (r *report) writeTable(w io.Writer) error {
 	tables := []struct {
 		columns
 		rows []*row
-	}{{columns: callColumns}, {columns: objectColumns}, {columns: codecColumns}, {columns: wanColumns}}
+	}{{columns: callColumns}, {columns: objectColumns}, {columns: codecColumns}, {columns: wanColumns}, {columns: contentColumns}}
 	for i := range r.Rows {
 		row, t := &r.Rows[i], &tables[0]
 		switch {
+		case row.Scenario == contentScenario:
+			t = &tables[4]
 		case row.Path != "":
 			t = &tables[3]
 		case row.Message != "":
@@ -42,7 +44,7 @@ func (r *report) writeTable(w io.Writer) error {
 		}
 		written = true
 	}
-	return nil
+	return r.writeTargets(w)
 }
 
 // objectScenarios are those whose rows are about objects.

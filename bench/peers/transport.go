@@ -23,6 +23,9 @@ type transport struct {
 // candidate is the transport that the ratios are about; all others are baselines.
 const candidate = "mycel"
 
+// mycelQUIC is Mycel without shared memory.
+const mycelQUIC = "mycel-quic"
+
 // Transports of objects that the report also compares with each other.
 const (
 	mycelStreams = "mycel-streams"
@@ -38,7 +41,7 @@ func transports() []transport {
 			start: startMycelCopy(largeobj.Config{})},
 		{name: mycelStreams, about: "mycel with objects as between hosts: fetched over QUIC and verified, into memory", objects: true,
 			start: startMycelCopy(largeobj.Config{StreamsOnly: true, MemoryBytes: 2 << 30, InMemoryBytes: 1 << 30})},
-		{name: "mycel-quic", about: "Mycel as between hosts: everything over QUIC", start: startMycel(largeobj.Config{StreamsOnly: true})},
+		{name: mycelQUIC, about: "Mycel as between hosts: everything over QUIC", start: startMycel(largeobj.Config{StreamsOnly: true})},
 		{name: quicRaw, about: "one stream of quic-go into one buffer, without anything else: what the network path allows", objects: true, start: startRawQUIC},
 		{name: "wss", about: "WebSocket over TLS 1.3, MessagePack maps framed as hypha-rpc does: the baseline", start: startWebSocket(true, direct)},
 		{name: "ws", about: "the same without TLS; only when named", named: true, start: startWebSocket(false, direct)},
@@ -46,6 +49,11 @@ func transports() []transport {
 	}
 	for _, t := range wanTransports() {
 		all = append(all, t.transport)
+	}
+	for _, t := range contentTransports() {
+		if t.name != mycelQUIC && t.name != "wss" { // listed already
+			all = append(all, t.transport)
+		}
 	}
 	return all
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -11,9 +13,16 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/mycel-rpc/mycel/bench/netlab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if errLab = netlab.Enter(); errLab != nil {
+		fmt.Fprintf(os.Stderr, "\n*** %v\n*** What needs a lab is NOT TESTED.\n\n", errLab)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // dialTest starts a transport and returns a client of it. Both end with the test.
 func dialTest(t *testing.T, tr transport) (endpoint, caller) {

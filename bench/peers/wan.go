@@ -101,7 +101,9 @@ func labNeeded(args []string) bool {
 	})
 }
 
-func isLabScenario(name string) bool { return name == "wan" || name == "mixed-wan" }
+func isLabScenario(name string) bool {
+	return name == "wan" || name == "mixed-wan" || name == contentScenario
+}
 
 // startWAN puts a transport on a path.
 func startWAN(ctx context.Context, t wanTransport, path wanPath, file string) (w *wanWorld, err error) {
@@ -302,7 +304,7 @@ func runMixedWAN(ctx context.Context, p *plan, r *report) error {
 func overPaths(ctx context.Context, p *plan, r *report, paths []wanPath, measure func(context.Context, *wanWorld, wanTransport, wanPath) error) error {
 	offered, err := netlab.Congestions()
 	if err == nil {
-		err = labEntered
+		err = errLab
 	}
 	if err != nil {
 		return fmt.Errorf("bench: *** NOT MEASURED, this needs network namespaces: %w", err)

@@ -72,6 +72,7 @@ func (s *wsServer) dial(ctx context.Context, resume bool) (caller, error) {
 		ReadBufferSize:      readBufferBytes,
 		ReadMaxPayloadSize:  maxMessageBytes,
 		WriteMaxPayloadSize: maxMessageBytes,
+		PermessageDeflate:   deflateOptions(s.mode),
 		NewDialer:           func() (gws.Dialer, error) { return countingDialer{ctx, s.site, &s.wire}, nil },
 	})
 	if err != nil {

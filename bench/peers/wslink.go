@@ -25,6 +25,7 @@ type writeMode int
 
 const (
 	direct   writeMode = iota // one message each, written by the sender
+	deflated                  // the same, compressed: see deflateOptions
 	combined                  // length-prefixed, many in one message: see combiner
 )
 
@@ -139,7 +140,7 @@ func (l *link) onMessage(m *gws.Message) error {
 	in := newInbound(m, nil)
 	defer in.release()
 	b := m.Bytes()
-	if l.mode == direct {
+	if l.mode != combined {
 		return l.onFrame(b, in)
 	}
 	for len(b) > 0 {

@@ -29,6 +29,8 @@ type wsServer struct {
 	wire      atomic.Uint64
 	running   sync.WaitGroup // the accept loop, connections and calls
 	last      atomic.Pointer[serverConn]
+	// more are handlers besides those that every server has; set before clients connect.
+	more map[string]func(*serverConn, frame) error
 }
 
 func startWebSocket(secure bool, mode writeMode) func() (endpoint, error) {
@@ -52,10 +54,24 @@ func newWebSocket(at site, secure bool, mode writeMode) (*wsServer, error) {
 		ReadMaxPayloadSize:  maxMessageBytes,
 		WriteMaxPayloadSize: maxMessageBytes,
 		NewSession:          func() gws.SessionStorage { return newServerConn(s) },
+		PermessageDeflate:   deflateOptions(mode),
 	})
 	s.running.Go(s.accept) // ends when close closes the listener
 	return s, nil
 }
+
+// deflateOptions are the best that permessage-deflate (RFC 7692) has for messages which resemble each other: both sides keep a
+// window of 32 KiB of what they sent before, the largest that there is.
+func deflateOptions(mode writeMode) gws.PermessageDeflate {
+	return gws.PermessageDeflate{
+		Enabled: mode == deflated, Level: deflateLevel, PoolSize: 1, // for the only connection
+		ServerContextTakeover: true, ClientContextTakeover: true, ServerMaxWindowBits: 15, ClientMaxWindowBits: 15,
+	}
+}
+
+// deflateLevel is the default of the library. Measured on the messages of the scenario "content", level 6 makes them 3 to 20 %
+// shorter and takes 2 to 3 times as long: for each message the library indexes the whole window again.
+const deflateLevel = 1
 
 func (s *wsServer) accept() {
 	for {
@@ -123,6 +139,9 @@ func (c *serverConn) onCall(f frame, in *inbound) {
 	c.server.running.Go(func() { // ends when the handler has answered; close waits
 		defer in.release()
 		h := handlers[string(f.method)]
+		if h == nil {
+			h = c.server.more[string(f.method)]
+		}
 		if h == nil {
 			c.fail(f, fmt.Errorf("unknown method %q", f.method))
 			return
