@@ -61,8 +61,8 @@
 //	float32, float64                       decimal32, decimal64
 //
 // A list of structs may be a table if each of their fields is one of these, a text, bytes, an array of uint8, or a struct of
-// such fields, at most four deep; and if that makes 1 to 128 columns, one for each field that is no struct, in their
-// order. A column is what a list of the values of its field would be, in any form, and has count elements. A list of
+// such fields, at most four deep and none without fields; and if that makes 1 to 128 columns, one for each field that is no
+// struct, in their order. A column is what a list of the values of its field would be, in any form, and has count elements. A list of
 // texts, or such a column, may be a dictionary.
 //
 // What a packed list stands for counts against MaxMessageBytes: the plain size that is in its column, and the texts that a

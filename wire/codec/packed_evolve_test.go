@@ -280,6 +280,17 @@ func TestHostileSchemasOfTables(t *testing.T) {
 	if columnTypes(none) != nil {
 		t.Error("a struct without columns")
 	}
+	empty := &schema.Struct{}
+	for range 4 { // 10^12 fields, and no column
+		in := &schema.Type{Kind: schema.KindStruct, Struct: empty}
+		empty = &schema.Struct{Fields: make([]schema.Field, 1000)}
+		for i := range empty.Fields {
+			empty.Fields[i].Type = in
+		}
+	}
+	if columnTypes(empty) != nil {
+		t.Error("a struct of nothing but structs without fields")
+	}
 	s, err := schema.New(&schema.Type{Kind: schema.KindStruct, Struct: &schema.Struct{Fields: []schema.Field{{
 		Name: "L", Type: &schema.Type{Kind: schema.KindList, Elem: &schema.Type{Kind: schema.KindStruct, Struct: none}}}}}}, schema.DefaultLimits)
 	if err != nil {

@@ -20,13 +20,15 @@ const (
 // their place; nil if a list of s cannot be a table. It depends on the schema alone: writer and reader have to agree.
 func columnTypes(s *schema.Struct) []*schema.Type {
 	var all []*schema.Type
-	if !appendColumnTypes(&all, s, 0) || len(all) == 0 {
+	if !appendColumnTypes(&all, s, 0) {
 		return nil
 	}
 	return all
 }
 
+// appendColumnTypes takes no longer than there may be columns: a struct without any ends it, too.
 func appendColumnTypes(all *[]*schema.Type, s *schema.Struct, level int) bool {
+	before := len(*all)
 	for i := range s.Fields {
 		t := s.Fields[i].Type
 		switch {
@@ -45,7 +47,7 @@ func appendColumnTypes(all *[]*schema.Type, s *schema.Struct, level int) bool {
 		}
 		*all = append(*all, t)
 	}
-	return level > 0 || len(*all) > 0
+	return len(*all) > before
 }
 
 // table is how a list of structs is read from a table, and written as one.
