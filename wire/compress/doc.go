@@ -113,11 +113,11 @@
 //	data                              column codec           s2                    zstd
 //	log text                          -                      3.6 · 1.0 / 3.2       6.7 · 0.3 / 0.9
 //	random bytes                      -                      1.0 · 11 / 38         1.0 · 13 / 34
-//	timestamps in ns, 1 s ± 1 ms      3.0 · 0.5 / 1.1        1.0 · 11 / 38         1.0 · 14 / 35
-//	counter, steps of 0 to 9          15.7 · 0.5 / 1.2       2.1 · 0.6 / 0.7       7.8 · 0.2 / 0.6
-//	temperature walk, 0.01, float64   19.4 · 0.4 / 0.9       3.8 · 0.5 / 2.6       5.5 · 0.2 / 0.6
-//	temperature walk, 0.01, float32   10.1 · 0.2 / 0.4       2.4 · 0.5 / 1.9       3.3 · 0.1 / 0.5
-//	voltage, 0.001, noisy, float64    9.0 · 0.4 / 0.9        3.7 · 0.5 / 2.1       5.3 · 0.2 / 0.5
+//	timestamps in ns, 1 s ± 1 ms      3.0 · 1.2 / 1.1        1.0 · 11 / 38         1.0 · 14 / 35
+//	counter, steps of 0 to 9          15.7 · 0.8 / 1.2       2.1 · 0.6 / 0.7       7.8 · 0.2 / 0.6
+//	temperature walk, 0.01, float64   20.9 · 0.5 / 0.9       3.8 · 0.5 / 2.6       5.5 · 0.2 / 0.6
+//	temperature walk, 0.01, float32   10.5 · 0.2 / 0.4       2.4 · 0.5 / 1.9       3.3 · 0.1 / 0.5
+//	voltage, 0.001, noisy, float64    8.8 · 0.5 / 0.9        3.7 · 0.5 / 2.1       5.3 · 0.2 / 0.5
 //	noise in all bits of a float64    raw · 0.7 / 1.7        1.0 · 11 / 38         1.0 · 14 / 33
 //
 // Log text of 4 MiB takes 1 % more in blocks of 128 KiB than as a whole with s2, and 8 % less with zstd.
