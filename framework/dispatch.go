@@ -84,6 +84,7 @@ func (d *dispatcher) connConfig(tls *tls.Config, wrap []ClientInterceptor) strea
 		MaxMessageBytes:  d.maxMessage,
 		MaxStreams:       d.limits.MaxStreams,
 		MaxPendingBytes:  d.limits.MaxPendingBytes,
+		BulkFloor:        d.limits.BulkFloor,
 		HandshakeTimeout: d.limits.HandshakeTimeout,
 		IdleTimeout:      d.limits.IdleTimeout,
 		SilenceTimeout:   d.limits.SilenceTimeout,

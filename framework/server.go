@@ -85,6 +85,10 @@ type ConnLimits struct {
 	// nothing; at most 1 GiB. All connections of the process together remember 256 MiB.
 	MaxTableBytes int
 
+	// BulkFloor is how many bytes per second of bulk calls, and of large objects, this side takes from a connection even while
+	// others fill the path; above it bulk gives way to them. 0 means 256 KiB; at most 1 GiB.
+	BulkFloor int
+
 	// HandshakeTimeout bounds the time until a connection is set up. 0 means 5 s.
 	HandshakeTimeout time.Duration
 

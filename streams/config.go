@@ -18,6 +18,7 @@ const (
 	DefaultMaxMessageBytes  = 4 << 20
 	DefaultMaxStreams       = 960
 	DefaultMaxConnections   = 64 << 10
+	DefaultBulkFloor        = 256 << 10 // bytes per second
 	DefaultHandshakeTimeout = 5 * time.Second
 	DefaultIdleTimeout      = 30 * time.Second
 	DefaultSilenceTimeout   = 5 * time.Second
@@ -55,6 +56,10 @@ type Config struct {
 	// MaxPendingBytes bounds the bytes of messages that are being received on one connection and not yet handed
 	// to a call. A message that would exceed it is refused. 0 means 64 MiB or 4 messages, whichever is more.
 	MaxPendingBytes int
+
+	// BulkFloor is how many bytes per second streams of class bulk that this side reads may have even if others fill the path, so
+	// that they get on. Above it they give way. 0 means [DefaultBulkFloor]; at most 1 GiB.
+	BulkFloor int
 
 	// HandshakeTimeout bounds the time until the peer's hello is there. 0 means [DefaultHandshakeTimeout].
 	HandshakeTimeout time.Duration
@@ -143,6 +148,7 @@ func (c Config) withDefaults() (*Config, error) {
 		{"MaxMessageBytes", &c.MaxMessageBytes, DefaultMaxMessageBytes, maxMessageLimit},
 		{"MaxStreams", &c.MaxStreams, DefaultMaxStreams, maxStreamsLimit},
 		{"MaxConnections", &c.MaxConnections, DefaultMaxConnections, maxConnectionsLimit},
+		{"BulkFloor", &c.BulkFloor, DefaultBulkFloor, 1 << 30},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def

@@ -158,6 +158,7 @@ func (c *Conn) shutdown() {
 	c.wg.Wait()
 	c.tasks.close()
 	c.t.wait()
+	c.credits.end()
 	close(c.signal.closed)
 }
 

@@ -12,37 +12,39 @@ import (
 // A stream that is not read holds its own credit and nobody else's.
 
 const (
-	minBulkWindow = wire.InitialCreditBytes // for all streams of a connection together
-	maxBulkWindow = 16 << 20
-	minShare      = 64 << 10 // of one stream
-	// windowFactor x goodput x round trip is what may be in flight: a quarter more than the path holds, so that it
-	// is filled while the queue stays short. Measured: 98 % of the goodput, small calls at 1.2 round trips.
-	windowFactor = 1.25
-	// queueTime is what may be queued besides: on a short path the round trip is nothing, and what takes time is the
-	// processing at both ends.
-	queueTime  = 2 * time.Millisecond
-	grantSteps = 8 // in which a share is granted
+	minShare   = 4 << 10 // of one stream
+	grantSteps = 8       // in which a share is granted
+	minStep    = 4 << 10 // bytes between two grants, because a frame has its cost
 )
 
 // credits manages the credit of one connection in both directions.
 type credits struct {
 	conn *Conn
+	rtt  func() time.Duration // that was measured last
 
 	mu struct {
 		sync.Mutex
 		gates  map[uint64]*creditGate  // streams of class bulk that we send on
 		meters map[uint64]*creditMeter // streams of class bulk that we read
-		window int                     // bytes in flight that we grant, all streams together
-		bytes  int                     // read since the last look at the window
-		since  time.Time
+		window window                  // of all streams that we read together
+		share  int                     // of one stream
+		active int                     // streams of which something was read lately
 	}
 }
 
 func (c *credits) init(conn *Conn) {
 	c.conn = conn
+	c.rtt = func() time.Duration { return conn.t.stats().LatestRTT }
+	if t, ok := conn.t.(interface{ lastRTT() time.Duration }); ok {
+		c.rtt = t.lastRTT
+	}
 	c.mu.gates, c.mu.meters = map[uint64]*creditGate{}, map[uint64]*creditMeter{}
-	c.mu.window = minBulkWindow
+	c.mu.window = newWindow(takeRoute(conn.t.remoteAddr()), conn.cfg.BulkFloor)
+	c.mu.share, c.mu.active = c.mu.window.granted, 1
 }
+
+// end frees what the connection shares with others.
+func (c *credits) end() { c.mu.window.route.release() }
 
 // sender returns the gate that sending on a stream passes, nil unless it is of class bulk.
 func (c *credits) sender(s sendStream, class wire.Class) *creditGate {
@@ -100,45 +102,56 @@ func (c *credits) fail(err error) {
 	}
 }
 
-// share returns how much one stream may have in flight, after n more bytes were read.
-func (c *credits) share(n int) int {
+// share returns how much one stream may have in flight, after n more bytes were read from it.
+func (c *credits) share(m *creditMeter, n int) int {
+	rtt := c.rtt()
+	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	c.mu.bytes += n
-	if c.mu.since.IsZero() {
-		c.mu.since, c.mu.bytes = now, 0
+	first := m.lastRead.IsZero()
+	m.lastRead = now
+	if c.mu.window.add(now, n, rtt) || first {
+		active := 0
+		for _, m := range c.mu.meters {
+			if now.Sub(m.lastRead) < activeTrips*max(rtt, minInterval) {
+				active++
+			}
+		}
+		c.mu.active = max(active, 1)
 	}
-	rtt := c.conn.t.stats().MinRTT
-	if elapsed := now.Sub(c.mu.since); elapsed >= max(4*rtt, 10*time.Millisecond) {
-		goodput := float64(c.mu.bytes) / elapsed.Seconds()
-		c.mu.window = min(max(int(goodput*(windowFactor*rtt.Seconds()+queueTime.Seconds())), minBulkWindow), maxBulkWindow)
-		c.mu.since, c.mu.bytes = now, 0
-	}
-	return max(c.mu.window/max(len(c.mu.meters), 1), minShare)
+	return max(c.mu.window.granted/c.mu.active, minShare)
 }
 
-// A creditMeter grants credit for one stream that this side reads. It belongs to the reader of the stream.
+// activeTrips is for how many round trips a stream has a share after something was read from it.
+const activeTrips = 4
+
+// A creditMeter grants credit for one stream that this side reads. It belongs to the reader of the stream, but for lastRead,
+// which belongs to credits.mu.
 type creditMeter struct {
-	credits *credits
-	stream  uint64
-	last    int // bytes read when last asked for a share
-	granted int
+	credits  *credits
+	stream   uint64
+	last     int // bytes read when last asked for a share
+	next     int // bytes read from which to ask again
+	granted  int
+	lastRead time.Time
 }
 
 // read says that total bytes have been read from the stream, and grants more when an eighth of the share is used. The
-// steps must be small: between two of them the sender has that much less than its share, and a share that was left with
-// less than what the path holds would measure a lower goodput and shrink.
+// steps must be small: between two of them the sender has that much less than its share, and each measures the round
+// trip.
 func (m *creditMeter) read(total int) {
-	if total-m.last < minShare/grantSteps && m.granted-total > minShare/2 {
+	if total < m.next {
 		return
 	}
-	share := m.credits.share(total - m.last)
+	share := m.credits.share(m, total-m.last)
 	m.last = total
-	if limit := total + share; limit-m.granted >= share/grantSteps {
+	step := max(share/grantSteps, minStep)
+	limit := total + share
+	if limit-m.granted >= step {
 		m.granted = limit
 		m.credits.conn.sendControl(wire.FrameCredit, wire.AppendCredit(nil, wire.Credit{Stream: m.stream, Limit: uint64(limit)}))
 	}
+	m.next = min(m.granted, max(total, m.granted-share)+step)
 }
 
 // A creditGate holds a sender back until the receiver has granted credit. take is called by one goroutine at a time.

@@ -155,7 +155,7 @@ func TestReceiverGrantsWhatItReads(t *testing.T) {
 			if uint64(sent) > limit {
 				t.Fatalf("the sender would stand still: %d bytes sent and read, %d granted", sent, limit)
 			}
-			if limit > uint64(sent+minBulkWindow) {
+			if limit > uint64(sent+wire.InitialCreditBytes) {
 				t.Fatalf("%d bytes are granted beyond what was read", limit-uint64(sent))
 			}
 		}

@@ -374,6 +374,9 @@ func (t *quicTransport) exportKey(label string, context []byte, length int) ([]b
 	return state.ExportKeyingMaterial(label, context, length)
 }
 
+// lastRTT is what stats has, for those who want it often.
+func (t *quicTransport) lastRTT() time.Duration { return t.conn.ConnectionStats().LatestRTT }
+
 func (t *quicTransport) stats() Stats {
 	s, state := t.conn.ConnectionStats(), t.conn.ConnectionState()
 	var rebinds uint64

@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"context"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -20,22 +19,23 @@ type path struct {
 	mu    sync.Mutex
 	rtt   time.Duration
 	loss  float64
-	rate  float64           // bytes per second each way; 0 is unlimited
-	queue time.Duration     // longest queueing delay before packets are dropped
-	next  map[int]time.Time // by port: when the queue in front of it will have drained
-	delay map[int]time.Duration
+	rate  float64            // bytes per second each way; 0 is unlimited
+	queue time.Duration      // longest queueing delay before packets are dropped
+	next  map[bool]time.Time // by direction, towards the server or not: when the queue in front of the bottleneck will have drained
+	delay time.Duration      // of the packet that is under way
+	turn  sync.Mutex         // one packet at a time
 
 	external int          // port that packets of the client come from, as the server sees it; 0 is its own
 	blocked  map[int]bool // ports that nothing leaves or reaches
 	mtu      int          // longest packet that gets through; 0 is unlimited
 }
 
-var clientAddr, serverAddr = simAddr(9000), simAddr(9001)
+var serverAddr, clientAddr = simAddr(9000), simAddr(9001)
 
 func simAddr(port int) *net.UDPAddr { return &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: port} }
 
 func newPath(rtt time.Duration) *path {
-	p := &path{rtt: rtt, rand: rand.New(rand.NewPCG(1, 2)), next: map[int]time.Time{}, delay: map[int]time.Duration{}}
+	p := &path{rtt: rtt, rand: rand.New(rand.NewPCG(1, 2)), next: map[bool]time.Time{}}
 	p.net.Router = p
 	return p
 }
@@ -49,6 +49,8 @@ func (p *path) set(change func()) {
 
 // SendPacket drops the packet or says when it arrives.
 func (p *path) SendPacket(packet simnet.Packet) error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
 	if !p.translate(&packet) || !p.admit(packet) {
 		return nil
 	}
@@ -86,11 +88,11 @@ func (p *path) admit(packet simnet.Packet) bool {
 	if p.loss > 0 && p.rand.Float64() < p.loss {
 		return false
 	}
-	port := packet.To.(*net.UDPAddr).Port
-	p.delay[port] = p.rtt / 2
+	toServer := packet.To.(*net.UDPAddr).Port == serverAddr.Port
+	p.delay = p.rtt / 2
 	if p.rate > 0 {
 		now := time.Now()
-		next := p.next[port]
+		next := p.next[toServer]
 		if next.Before(now) {
 			next = now
 		}
@@ -98,16 +100,16 @@ func (p *path) admit(packet simnet.Packet) bool {
 			return false
 		}
 		next = next.Add(time.Duration(float64(len(packet.Data)) / p.rate * float64(time.Second)))
-		p.next[port] = next
-		p.delay[port] += next.Sub(now)
+		p.next[toServer] = next
+		p.delay += next.Sub(now)
 	}
 	return true
 }
 
-func (p *path) latency(packet simnet.Packet) time.Duration {
+func (p *path) latency(simnet.Packet) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.delay[packet.To.(*net.UDPAddr).Port]
+	return p.delay
 }
 
 func (p *path) socket(addr *net.UDPAddr) net.PacketConn {
@@ -118,11 +120,22 @@ func (p *path) socket(addr *net.UDPAddr) net.PacketConn {
 // connect returns a connection over the path, which ends with the test.
 func (p *path) connect(t testing.TB, client, server Config) (c, s *Conn) {
 	t.Helper()
-	clientSocket, serverSocket := p.socket(clientAddr), p.socket(serverAddr)
+	cs, ss := p.connectAll(t, server, client)
+	return cs[0], ss[0]
+}
+
+// connectAll returns a connection for each client over the path, and the server's ends of them.
+func (p *path) connectAll(t testing.TB, server Config, clients ...Config) (cs, ss []*Conn) {
+	t.Helper()
+	serverSocket := p.socket(serverAddr)
+	var sockets []net.PacketConn
+	for i := range clients {
+		sockets = append(sockets, p.socket(simAddr(clientAddr.Port+i)))
+	}
 	if err := p.net.Start(); err != nil {
 		t.Fatal(err)
 	}
-	server.TLS, client.TLS = serverTLS, clientTLS
+	server.TLS = serverTLS
 	ln, err := Listen(serverSocket, server)
 	if err != nil {
 		t.Fatal(err)
@@ -134,21 +147,18 @@ func (p *path) connect(t testing.TB, client, server Config) (c, s *Conn) {
 			}
 		}
 	})
-	accepted := make(chan *Conn, 1)
-	go func() {
-		s, err := ln.Accept(context.Background())
+	for i, client := range clients {
+		client.TLS = clientTLS
+		accepted := acceptOne(t, ln)
+		c, err := DialPacket(t.Context(), sockets[i], serverAddr, client)
 		if err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
-		accepted <- s
-	}()
-	c, err = DialPacket(t.Context(), clientSocket, serverAddr, client)
-	if err != nil {
-		t.Fatal(err)
+		s := <-accepted
+		closeAtEnd(t, c, s)
+		cs, ss = append(cs, c), append(ss, s)
 	}
-	s = <-accepted
-	closeAtEnd(t, c, s)
-	return c, s
+	return cs, ss
 }
 
 // restart puts a server with the same certificate, and nothing else of the old one, at its address.

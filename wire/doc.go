@@ -145,8 +145,8 @@
 //
 // # Bulk
 //
-// On call and response streams of class bulk a side sends no more than the receiver has granted: 256 KiB, counted from
-// the preface, and then up to the limit of the last credit frame for the stream. The receiver grants about 1.25 times
+// On call and response streams of class bulk a side sends no more than the receiver has granted: 64 KiB, counted from
+// the preface, and then up to the limit of the last credit frame for the stream. The receiver grants little more than
 // what the path holds, shared among the streams, so that queues stay short and unread data of one stream stalls no other.
 //
 // # Shared memory

@@ -1,0 +1,141 @@
+package streams
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mycel-rpc/mycel/wire"
+)
+
+const (
+	maxBulkWindow = 16 << 20
+	minBulkWindow = 16 << 10
+
+	// What may be queued. On a short path the round trip is nothing and the time goes into processing at both ends, where
+	// 2 ms are needed to keep them busy.
+	minQueueTime = 2 * time.Millisecond
+	maxQueueTime = 5 * time.Millisecond
+
+	// Below shortRTT the round trip says more about the processors than about queues. The window is then what the goodput
+	// needs: shortFactor round trips and minQueueTime.
+	shortRTT       = time.Millisecond
+	shortFactor    = 1.25
+	minShortWindow = 256 << 10
+
+	minInterval   = 5 * time.Millisecond // between two looks at the window
+	shortInterval = 10 * time.Millisecond
+	goodputLooks  = 8           // of which the best counts
+	idleAfter     = time.Second // without bytes, what was learned of the goodput is forgotten
+	spareFactor   = 2           // how much more than what is used may be granted, so that it can grow
+	fullFactor    = 1.25        // the same while there is a queue
+	firstGrowth   = 2           // in an interval, until a queue has been seen
+	growth        = 1.25        // from then on
+)
+
+// queueTime returns how long the queue may be that this side makes.
+func queueTime(base time.Duration) time.Duration {
+	return min(minQueueTime+base/16, maxQueueTime)
+}
+
+// A window is how many bytes the streams of class bulk that this side reads may have in flight, together. It follows
+// LEDBAT (RFC 6817) in what it wants, a queue that is at most queueTime long, and in that it gives way to whoever makes a
+// longer one. How it gets there is that of FAST TCP (Wei, Jin, Low, Hegde, 2006): by the ratio of the round trip that is
+// wanted to the one that is seen, because the paths of today would take minutes with a packet in each round trip.
+type window struct {
+	route *route
+	floor float64 // bytes per second that are granted whatever the queue
+
+	bytes   int
+	known   bool // a queue was seen: the path is full
+	granted int  // bytes, or less while the queue is left to itself
+	goodput [goodputLooks]float64
+	looks   int
+	queued  int // the look at which a queue was seen last
+
+	since time.Time // start of the interval
+	last  time.Time // when bytes came last
+	read  int       // bytes in the interval
+	least time.Duration
+}
+
+func newWindow(r *route, floor int) window {
+	w := window{route: r, floor: float64(floor)}
+	w.reset()
+	return w
+}
+
+func (w *window) reset() {
+	w.bytes, w.known, w.looks, w.queued, w.since = wire.InitialCreditBytes, false, 0, 0, time.Time{}
+	w.granted = w.bytes
+	clear(w.goodput[:])
+}
+
+// add says that n bytes were read and which round trip was measured last. It reports whether an interval has ended.
+func (w *window) add(now time.Time, n int, rtt time.Duration) bool {
+	if w.since.IsZero() || now.Sub(w.last) > idleAfter {
+		w.reset()
+		w.since, w.last, w.read, w.least = now, now, 0, rtt
+		return true
+	}
+	w.last = now
+	w.read += n
+	w.least = min(w.least, rtt)
+	elapsed := now.Sub(w.since)
+	if elapsed < max(w.least, minInterval) || w.least < shortRTT && elapsed < shortInterval {
+		return false
+	}
+	w.goodput[w.looks%goodputLooks] = float64(w.read) / elapsed.Seconds()
+	w.looks++
+	w.look(now)
+	w.since, w.read, w.least = now, 0, rtt
+	return true
+}
+
+// look sets the window at the end of an interval.
+func (w *window) look(now time.Time) {
+	base, draining := w.route.observe(now, w.least)
+	best, queue := slices.Max(w.goodput[:]), queueTime(base)
+	if base < shortRTT {
+		w.bytes = clampWindow(best*(shortFactor*base.Seconds()+queue.Seconds()), minShortWindow)
+		w.granted = w.bytes
+		return
+	}
+	least := max(w.floor*w.least.Seconds(), minBulkWindow)
+	if draining {
+		w.granted = clampWindow(best*base.Seconds()/2, least)
+		return
+	}
+	queued := w.least >= base+queue/2
+	if queued {
+		w.queued = w.looks
+	}
+	factor := math.Sqrt(float64(base+queue) / float64(w.least))
+	most := spareFactor * best * (base + queue).Seconds()
+	switch {
+	case !w.known && !queued:
+		factor = firstGrowth
+	case !w.known:
+		w.known = true
+		factor = 1
+		most = best * (base + queue).Seconds()
+	case w.queued > 0 && w.looks-w.queued < goodputLooks:
+		most = fullFactor * w.mean() * (base + queue).Seconds()
+	default:
+		factor = growth
+	}
+	w.bytes = clampWindow(min(float64(w.bytes)*factor, max(most, wire.InitialCreditBytes)), least)
+	w.granted = w.bytes
+}
+
+// mean returns the goodput of the last intervals.
+func (w *window) mean() (sum float64) {
+	for _, g := range w.goodput {
+		sum += g
+	}
+	return sum / float64(min(w.looks, goodputLooks))
+}
+
+func clampWindow(bytes, least float64) int {
+	return int(min(max(bytes, least), maxBulkWindow))
+}
