@@ -72,20 +72,21 @@ func (r *route) observe(now time.Time, rtt time.Duration) (base time.Duration, d
 	m := &r.mu
 	m.Lock()
 	defer m.Unlock()
-	switch {
-	case m.base == 0 || rtt < m.base:
-		m.base, m.confirmed, m.drain = rtt, now, time.Time{}
-	case rtt <= m.base+baseNoise:
-		m.confirmed, m.drain = now, time.Time{}
-	case !m.drain.IsZero():
-		if m.least == 0 || rtt < m.least {
-			m.least = rtt
+	shorter := rtt < m.base-2*baseNoise // what is left of the queue may still be in it
+	if m.base == 0 || rtt <= m.base+baseNoise {
+		m.confirmed = now
+		if m.base == 0 || rtt < m.base {
+			m.base = rtt
 		}
+	}
+	switch {
+	case !m.drain.IsZero():
+		m.least = min(m.least, rtt)
 		if now.After(m.drain) {
 			m.base, m.confirmed, m.drain = m.least, now, time.Time{}
 		}
-	case now.Sub(m.confirmed) >= baseLasts:
-		m.drain, m.least = now.Add(drainTrips*rtt), 0
+	case shorter || now.Sub(m.confirmed) >= baseLasts:
+		m.drain, m.least = now.Add(drainTrips*rtt), rtt
 	}
 	return m.base, !m.drain.IsZero()
 }

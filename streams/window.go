@@ -31,6 +31,7 @@ const (
 	fullFactor    = 1.25        // the same while there is a queue
 	firstGrowth   = 2           // in an interval, until a queue has been seen
 	growth        = 1.25        // from then on
+	fairBytes     = 512         // more in each, so that connections that have less get more in time
 )
 
 // queueTime returns how long the queue may be that this side makes.
@@ -124,7 +125,7 @@ func (w *window) look(now time.Time) {
 	default:
 		factor = growth
 	}
-	w.bytes = clampWindow(min(float64(w.bytes)*factor, max(most, wire.InitialCreditBytes)), least)
+	w.bytes = clampWindow(min(float64(w.bytes)*factor+fairBytes, max(most, wire.InitialCreditBytes)), least)
 	w.granted = w.bytes
 }
 
