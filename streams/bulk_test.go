@@ -80,14 +80,14 @@ func (b *bulkBeside) moved() (n int64) {
 	return n
 }
 
-// share returns which share of the rate bulk has during d.
+// share returns which share of the rate bulk has during d. It runs in a bubble.
 func (b *bulkBeside) share(d time.Duration) float64 {
 	before := b.moved()
 	time.Sleep(d)
 	return float64(b.moved()-before) / d.Seconds() / b.rate
 }
 
-// calls makes n small calls at a fixed rate and returns their latencies, sorted.
+// calls makes n small calls at a fixed rate and returns their latencies, sorted. It runs in a bubble.
 func (b *bulkBeside) calls(t testing.TB, n int) []time.Duration {
 	took := make([]time.Duration, n)
 	var wg sync.WaitGroup
