@@ -2,6 +2,7 @@ package content
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -120,5 +121,32 @@ func TestSecretsAreNotRemembered(t *testing.T) {
 		if m = send(t, k, near, 0, d, msg); !strings.Contains(string(m.body), msg.Password) {
 			t.Error("a secret was sent as a difference")
 		}
+	}
+}
+
+// TestLargeBodiesTravelInBlocks, and arrive as they were.
+func TestLargeBodiesTravelInBlocks(t *testing.T) {
+	k := kindOf[record](t, KindOptions{})
+	near, far := linked(t, 0)
+	near.rate = func() float64 { return 1e6 }
+	var text strings.Builder
+	for i := 0; text.Len() < 1<<20; i++ {
+		fmt.Fprintf(&text, "2026-11-24T20:00:%02d.%03dZ level=info msg=\"request served\" took=%dus\n", i%60, i%1000, i*7919%10007)
+	}
+	msg := &record{Config: text.String()}
+	var m sent
+	for range 4 { // the size becomes known, and a codec is chosen
+		m = send(t, k, near, 0, nil, msg)
+	}
+	if m.codec != uint8(compress.Blocks) || len(m.body) > len(msg.Config)/2 {
+		t.Errorf("codec %d, %d bytes", m.codec, len(m.body))
+	}
+	var got record
+	if err := (&In{Kind: k, Link: far, Limit: 2 << 20}).Decode(k.Schema(), m.codec, m.body, false, &got); err != nil || got != *msg {
+		t.Error(err)
+	}
+	err := (&In{Kind: k, Link: far, Limit: 1 << 20}).Decode(k.Schema(), m.codec, m.body, false, &got)
+	if _, tooLarge := errors.AsType[*SizeError](err); !tooLarge {
+		t.Errorf("a body above the limit: %v", err)
 	}
 }

@@ -13,6 +13,10 @@ import (
 // codecDedup in the codec of a reference says that the plain body is a frame of package dedup, which is compressed by the rest.
 const codecDedup = 64
 
+// blocksFrom is the size from which a body is compressed in blocks, so that neither side needs memory for more than one besides
+// the body itself.
+const blocksFrom = compress.MaxBlockBytes
+
 // A memory makes frames of package dedup: a table, or the message before.
 type memory interface {
 	Append(dst, msg []byte, fields []dedup.Field) []byte
@@ -200,8 +204,16 @@ func (o *Out) compress(c compress.Codec) bool {
 	plain := o.body
 	start := time.Now()
 	out := wire.NewBuffer(len(plain.B))
-	var ok bool
-	if out.B, ok = compress.Try(out.B, plain.B, c); !ok {
+	form, ok := c, false
+	if len(plain.B) < blocksFrom {
+		out.B, ok = compress.Try(out.B, plain.B, c)
+	} else { // where one codec takes more memory than a large body is worth, and finds no more than in its blocks
+		var err error
+		form = compress.Blocks
+		out.B, err = compress.AppendBlocks(out.B, plain.B, c, len(plain.B)-1)
+		ok = err == nil
+	}
+	if !ok {
 		out.Release()
 		o.chooser.Observe(c, len(plain.B), len(plain.B), time.Since(start))
 		return false
@@ -210,7 +222,7 @@ func (o *Out) compress(c compress.Codec) bool {
 	o.chooser.Observe(c, len(plain.B), len(out.B), spent+spent/3) // a third for the receiver
 	plain.Release()
 	o.body = out
-	o.Ref.Codec |= uint8(c)
+	o.Ref.Codec |= uint8(form)
 	return true
 }
 
