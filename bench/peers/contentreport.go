@@ -76,7 +76,10 @@ func (r *report) targetsOf(row *row) (ts []target) {
 	}
 	// As many more as there are fewer bytes, unless the round trips or the processors are the limit before.
 	possible := 100 * off.LinkBytesPerCall / row.LinkBytesPerCall
-	if row.P50Micros > 0 {
+	if row.P50Micros == 0 { // each stream takes a round trip besides
+		s := contentLinkStream / (off.CallsPerS * possible / 100)
+		possible = 100 * contentLinkStream / (s + contentRTT.Seconds()) / off.CallsPerS
+	} else {
 		possible = min(possible, 100*float64(row.Concurrency)/contentRTT.Seconds()/off.CallsPerS)
 	}
 	here := row.rowKey

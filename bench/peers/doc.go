@@ -83,10 +83,10 @@
 // Everything is measured on loopback, and on a link of 10 Mbit/s with a round trip of 20 ms and a queue of 64 KiB, which package
 // netlab emulates; where it cannot, the report says so. 1024 messages travel on each connection before the first round, so that
 // the figures are of a connection that has learned. "wire" are bytes at the sockets as everywhere, in both directions, with headers,
-// acknowledgements and answers; "payload" is what the message itself was sent as; "link" is what the emulated link carried with
+// acknowledgements and answers; "payload" is what the message itself was sent as, where that is known; "link" is what the emulated link carried with
 // the headers of IP, UDP and TCP and the acknowledgements of TCP, which "wire" has not. Bytes do not depend on how busy the
 // machine is, the rest does. Targets are printed below the table: speed is the median of the rounds, each compared with the
-// round beside it; on the link, messages per second are to rise as bytes fall, to 80 %, as far as round trips and loopback allow.
+// round beside it; on the link, messages per second are to rise as bytes fall, to 80 %, as far as round trips, one for each stream, and loopback allow.
 //
 //	go run ./bench -scenario content -rounds 5
 //
