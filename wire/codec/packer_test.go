@@ -74,7 +74,7 @@ func TestPackerDecidesByThePath(t *testing.T) {
 }
 
 func TestPackerSamples(t *testing.T) {
-	v := newColumns(100)
+	v := newColumns(24)
 	c, p := codecOf(t, v), codecOf(t, v).NewPacker()
 	r := rand.New(rand.NewPCG(1, 2))
 	p.dice = r.Uint32
@@ -85,7 +85,7 @@ func TestPackerSamples(t *testing.T) {
 			}
 		}
 	}
-	const n = 20000
+	const n = 10000
 	encode(n, slow)
 	good, hopeless := fieldOf(t, p, slow, "Temp").Samples, fieldOf(t, p, slow, "Accel").Samples
 	if good < n/packEvery/2 || good > n/packEvery*2 {
@@ -164,13 +164,16 @@ func TestTablesAreUsedWhereTheyPay(t *testing.T) {
 	for _, v := range []any{&small, &noise, newBatch(100), &newPackable(64, true).W} {
 		c, p := codecOf(t, v), codecOf(t, v).NewPacker()
 		plain := len(appendOf(t, v))
-		for range 500 {
+		for i := range 300 {
 			b, err := c.AppendWith(nil, v, AppendOptions{Packer: p, Path: slow})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(b) > plain {
 				t.Fatalf("%T: %d bytes, as rows %d", v, len(b), plain)
+			}
+			if i%16 != 0 {
+				continue
 			}
 			got := newOf(v)
 			if err := c.Decode(b, got, Limits{}); err != nil {

@@ -165,7 +165,7 @@ func samples() []sample {
 		s = append(s, sample{fmt.Sprintf("%d bytes of text", n), Blocks, logText(n)})
 	}
 	return append(s,
-		sample{"zeros", Blocks, make([]byte, 4<<20)},
+		sample{"zeros", Blocks, make([]byte, 1<<20)},
 		sample{"noise", Blocks, noise(2*BlockBytes + 5)},
 		sample{"text, noise, text", Blocks, slices.Concat(logText(BlockBytes), noise(BlockBytes), logText(1000))},
 		sample{"jumps", Delta64, bytesOf(jumps)},
