@@ -100,6 +100,15 @@
 // from the first byte on, so that data which nobody reads, on however many streams, leaves the others their windows
 // (TestUnreadCallsStallNobody).
 //
+// A cold connection and its first call take 2.00 round trips, a resumed one with early data ([Config.EarlyData]) 1.00, and 2.00
+// when the server refuses it, exact in simulation: nothing in a first flight waits for the hello of the peer
+// (TestRoundTripsOfTheFirstCall, TestRefusedEarlyDataIsSentAgain). A refused flight is written again on the same streams below
+// everything that uses them. A certificate chain above 3.6 KB costs a cold connection another round trip (RFC 9000, section 8.1).
+//
+// An idle connection on which a call has been made cost 304 KB and 18 goroutines, both ends together: a lane held 32 KiB to
+// read into. With 2 KiB until much arrives it is 119 KB of heap, 64 KB of stack and 16 goroutines, 6 of which are
+// quic-go's (TestIdleConnectionIsCheap).
+//
 // # Traps
 //
 // Of QUIC and of quic-go, each with the test that fails when we fall into it again:
@@ -114,4 +123,7 @@
 //	a read deadline looks like the end of the connection    TestStalledRequestEnds
 //	strict priority starves what is below                   TestBulkYields
 //	what is queued at the end of a call needs credit too    TestResponseWaitsForCredit
+//	AddPath sends nothing while the window is full          TestCallsSurviveAChangeOfAddress
+//	a send error ends the connection                        TestSendErrorsAreLostPackets
+//	nothing keeps early data from being replayed            TestReplayedEarlyData
 package streams

@@ -245,6 +245,10 @@ func (p *payloads) hugeOf(sizeBytes int) []byte {
 // sendTicks and sendBlobs are what the servers of all transports do to answer a [StreamRequest].
 func sendTicks(q StreamRequest, send func(*Tick) error) error {
 	from := samples().ticks
+	if q.Count == onBroadcast {
+		awaitBroadcast()
+		q.Count = 1
+	}
 	var t Tick
 	for seq := range uint64(q.Count) {
 		t = from[seq%uint64(len(from))]

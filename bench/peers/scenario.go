@@ -111,6 +111,8 @@ func scenarios() []scenario {
 			run: runWAN, named: true},
 		{name: "mixed-wan", about: "Small calls alone and beside bulk that fills a link of 100 Mbit/s and 20 ms, whose queue has 256 KiB and 2 MiB; only when named.",
 			run: runMixedWAN, named: true},
+		{name: "connections", about: "10 000 idle connections, or as many as file descriptors allow, and one message to all of them; only when named.",
+			run: runConnections, named: true},
 	}
 }
 
