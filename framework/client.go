@@ -107,7 +107,8 @@ type Client struct {
 	tickets *streams.Tickets // of the servers that the client has been connected to
 	dialer  *streams.Dialer
 
-	fetches atomic.Int64 // of large objects that are running
+	fetches   atomic.Int64  // of large objects that are running
+	fetchTurn chan struct{} // capacity 1; holds a value while a fetch chooses its connection
 
 	mu struct {
 		sync.Mutex
@@ -133,7 +134,7 @@ const defaultRetryShare = 0.2
 type dialFunc func(ctx context.Context, address string, conf streams.Config) (*streams.Conn, error)
 
 func newClient(target string, cfg ClientConfig, dial dialFunc) (*Client, error) {
-	c := &Client{cfg: cfg, tickets: streams.NewTickets()}
+	c := &Client{cfg: cfg, tickets: streams.NewTickets(), fetchTurn: make(chan struct{}, 1)}
 	c.mu.last = map[string]*streams.Conn{}
 	d, err := newDispatcher(dispatcherConfig{
 		interceptors: cfg.ServeInterceptors, gates: cfg.Gates, maxMessage: cfg.MaxMessageBytes,

@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mycel-rpc/mycel/largeobj"
 	"github.com/mycel-rpc/mycel/pool"
@@ -85,13 +86,15 @@ func (c fetchConns) conn(ctx context.Context, info *CallInfo, avoid []*pool.Heal
 // Fetch implements [largeobj.Peer].
 func (o *objectPeer) Fetch(ctx context.Context, q *largeobj.FetchRequest) (largeobj.Chunks, error) {
 	p, ctx, cancel := prepare(ctx, fetchObject.sp, nil)
-	s, err := open(ctx, o.fetch, p)
+	done := o.fetching(ctx)
+	s, err := o.openFetch(ctx, p)
 	if err == nil {
 		if err = sendOnly(s, q); err == nil {
-			return &objectChunks{s, cancel, o.fetching()}, nil
+			return &objectChunks{s, cancel, done}, nil
 		}
 		s.Close(nil)
 	}
+	done()
 	cancel()
 	return nil, fetchError(err)
 }
@@ -117,20 +120,46 @@ func (c *objectChunks) Close() {
 	c.done()
 }
 
-// fetchesPerConn is how many fetches share a connection before another one is opened.
-const fetchesPerConn = 2
+const (
+	// fetchesPerConn is how many fetches share a connection before another one is opened, where the processors are the limit.
+	fetchesPerConn = 2
+	// longFetchRTT is the round trip from which on each has a connection of its own, as congestion control may be the limit. It
+	// waits for that then: others will not move to a connection that comes later.
+	longFetchRTT = 2 * time.Millisecond
+)
 
 // fetching counts a fetch until the result is called. The more run beside each other, the more connections there are, as
-// far as those are allowed: package largeobj adds one to others only as long as that raises the goodput.
-func (o *objectPeer) fetching() (done func()) {
+// far as those are allowed: package largeobj adds some to others only as long as that raises the goodput.
+func (o *objectPeer) fetching(ctx context.Context) (done func()) {
 	c := o.fetch.p.client
 	if c == nil { // on a server, which cannot open connections
 		return func() {}
 	}
-	if int(c.fetches.Add(1)) > fetchesPerConn*len(c.conns.Conns(pool.Bulk)) {
-		c.conns.Grow(pool.Bulk)
+	n := int(c.fetches.Add(1))
+	for {
+		conns := c.conns.Conns(pool.Bulk)
+		long := len(conns) > 0 && conns[0].Stats().MinRTT >= longFetchRTT
+		if long && n > len(conns) && c.conns.GrowWait(ctx, pool.Bulk) {
+			continue
+		}
+		if !long && n > fetchesPerConn*len(conns) {
+			c.conns.Grow(pool.Bulk)
+		}
+		return func() { c.fetches.Add(-1) }
 	}
-	return func() { c.fetches.Add(-1) }
+}
+
+// openFetch opens one fetch after the other, so that each sees where those before it went.
+func (o *objectPeer) openFetch(ctx context.Context, p prepared) (Stream, error) {
+	if c := o.fetch.p.client; c != nil {
+		select {
+		case c.fetchTurn <- struct{}{}:
+			defer func() { <-c.fetchTurn }()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return open(ctx, o.fetch, p)
 }
 
 // fetchError says what the status of a fetch means to package largeobj.

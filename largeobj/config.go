@@ -15,7 +15,7 @@ const (
 	DefaultMemoryBytes    = 512 << 20
 	DefaultInMemoryBytes  = 64 << 20
 	DefaultMaxLeases      = 1024
-	DefaultMaxStreams     = 8
+	DefaultMaxStreams     = 16
 	DefaultResumeWindow   = 30 * time.Second
 )
 
@@ -58,7 +58,7 @@ type Config struct {
 	MemoryBytes, InMemoryBytes int64
 	SpillDir                   string
 
-	// MaxStreams bounds the streams that fetch one object at the same time. 0 means 8.
+	// MaxStreams bounds the streams that fetch one object at the same time. 0 means 16.
 	MaxStreams int
 
 	// ResumeWindow is how long objects that a peer was sent are kept for it after its connection has been lost, and what

@@ -68,7 +68,7 @@ type Config[C Conn] struct {
 	Zone string
 	// MaxMain is the largest number of main connections per endpoint, 1 to 4. Default 4.
 	MaxMain int
-	// MaxBulk is the largest number of bulk connections per endpoint, 1 to 8. Default 4.
+	// MaxBulk is the largest number of bulk connections per endpoint, 1 to 16. Default 16.
 	MaxBulk int
 	// GrowAt is the load of the least loaded main connection of an endpoint from which on another one is opened. Default 128;
 	// negative is refused.
@@ -99,7 +99,7 @@ func (c Config[C]) withDefaults() (Config[C], error) {
 	setDefault(&c.ShrinkAfter, time.Minute)
 	setDefault(&c.Logger, zap.NewNop())
 	setDefault(&c.MaxMain, 4)
-	setDefault(&c.MaxBulk, 4)
+	setDefault(&c.MaxBulk, 16)
 	setDefault(&c.GrowAt, 128)
 	setDefault(&c.Backoff.Base, 100*time.Millisecond)
 	setDefault(&c.Backoff.Max, max(30*time.Second, c.Backoff.Base))
@@ -127,8 +127,8 @@ func (c Config[C]) withDefaults() (Config[C], error) {
 		return c, fmt.Errorf("pool: Config.Policy is %d, want one of the policies, 0 to %d", c.Policy, numPolicies-1)
 	case c.MaxMain < 1 || c.MaxMain > 4:
 		return c, fmt.Errorf("pool: Config.MaxMain is %d, want 1 to 4, or 0 for 4", c.MaxMain)
-	case c.MaxBulk < 1 || c.MaxBulk > 8:
-		return c, fmt.Errorf("pool: Config.MaxBulk is %d, want 1 to 8, or 0 for 4", c.MaxBulk)
+	case c.MaxBulk < 1 || c.MaxBulk > 16:
+		return c, fmt.Errorf("pool: Config.MaxBulk is %d, want 1 to 16, or 0 for 16", c.MaxBulk)
 	case c.GrowAt < 0:
 		return c, fmt.Errorf("pool: Config.GrowAt is %d, want a positive number or 0 for 128", c.GrowAt)
 	case c.Backoff.Max < c.Backoff.Base:

@@ -68,7 +68,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{},
 		{Dial: dial, MaxMain: 5},
 		{Dial: dial, MaxMain: -1},
-		{Dial: dial, MaxBulk: 9},
+		{Dial: dial, MaxBulk: 17},
 		{Dial: dial, MaxBulk: -1},
 		{Dial: dial, GrowAt: -1},
 		{Dial: dial, DialTimeout: -1},

@@ -66,6 +66,6 @@
 //
 // # Limits
 //
-// 4096 endpoints, 1 to 4 main connections and 1 to 8 bulk connections for each, one handshake at a time for each endpoint and
+// 4096 endpoints, 1 to 4 main connections and 1 to 16 bulk connections for each, one handshake at a time for each endpoint and
 // role.
 package pool

@@ -148,6 +148,30 @@ func (p *Pool[C]) Grow(role Role) {
 	}
 }
 
+// GrowWait is [Pool.Grow] for somebody who waits until the connection is there. It reports false when there is none: because
+// all endpoints have as many as they may, because it could not be opened, or because ctx has ended.
+func (p *Pool[C]) GrowWait(ctx context.Context, role Role) bool {
+	before := len(p.Conns(role))
+	for {
+		p.Grow(role)
+		p.mu.Lock()
+		running, _ := p.dialingLocked(role)
+		changed := p.mu.changed
+		p.mu.Unlock()
+		if len(p.Conns(role)) > before {
+			return true
+		}
+		if !running {
+			return false
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // Conns returns the connections of the role that have not ended, draining ones included. The slice is a copy.
 func (p *Pool[C]) Conns(role Role) []C {
 	p.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,36 @@ func TestBulkGrowsWhenAskedTo(t *testing.T) {
 		}
 		p.Close()
 		p.Grow(Bulk)
+	})
+}
+
+func TestGrowWaitReturnsWithTheConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setLatency("a:1", time.Second)
+		p := open("a:1", Config[*testConn]{MaxBulk: 3})
+		get(t, p, Bulk)
+		var wg sync.WaitGroup
+		var grown atomic.Int64
+		for range 3 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				for p.GrowWait(ctx, Bulk) {
+					grown.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if got := len(p.Conns(Bulk)); got != 3 || grown.Load() == 0 {
+			t.Errorf("%d connections, want as many as allowed; %d waits ended with another one", got, grown.Load())
+		}
+		if p.GrowWait(t.Context(), Bulk) {
+			t.Error("there is another one above the limit")
+		}
+		p.Close()
+		if p.GrowWait(t.Context(), Bulk) {
+			t.Error("a closed pool grows")
+		}
 	})
 }
 

@@ -75,7 +75,7 @@
 // counts. On a simulated link of 100 Mbit/s and 20 ms a small call takes 24.5 ms (p99 26) beside bulk with 97 % of the link,
 // whether the queue has room for 20 or for 200 ms, one connection or three, and whoever sends (TestBulkHardlyShows). Before, with
 // goodput x (1.25 round trips + 2 ms) and at least 256 KiB for each connection, three connections filled every queue, and new
-// streams sent 256 KiB at once; now it is 64 KiB, as much as congestion control begins with.
+// streams sent 256 KiB at once; now it is 32 KiB, less than congestion control begins with.
 //
 // Alone, the window doubles every round trip until there is a queue: 85 % of 100 Mbit/s at 20 ms after 0.4 s, at 100 ms after
 // 1.5 s, most of which congestion control takes (TestBulkAloneFillsThePathSoon). Beside others who fill the queue it falls to

@@ -158,7 +158,7 @@ func ParseSchemaAnswer(b []byte) (a SchemaAnswer, err error) {
 }
 
 // InitialCreditBytes is what may be sent on a stream of class bulk before the first credit frame.
-const InitialCreditBytes = 64 << 10
+const InitialCreditBytes = 32 << 10
 
 // Credit raises the number of bytes that the receiver of this frame may send on one bulk stream.
 type Credit struct {

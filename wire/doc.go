@@ -145,7 +145,7 @@
 //
 // # Bulk
 //
-// On call and response streams of class bulk a side sends no more than the receiver has granted: 64 KiB, counted from
+// On call and response streams of class bulk a side sends no more than the receiver has granted: 32 KiB, counted from
 // the preface, and then up to the limit of the last credit frame for the stream. The receiver grants little more than
 // what the path holds, shared among the streams, so that queues stay short and unread data of one stream stalls no other.
 //

@@ -23,6 +23,7 @@ const (
 	wanInterval   = 5 * time.Millisecond // 200 small calls per second
 	// What happens in the first seconds, when the transports learn what the path is like, does not count.
 	wanSettle   = 2 * time.Second
+	bulkSettle  = 5 * time.Second
 	wanDuration = 6 * time.Second // the least that gives a 99th percentile of calls at that interval a meaning
 	wanConnects = 11              // connections of which the median is taken
 )
@@ -222,7 +223,7 @@ func (w *wanWorld) beside(ctx context.Context, f func() error) (goodput float64,
 	bulk, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)                   // one result is sent
 	go func() { ended <- w.bulk.download(bulk) }() // ends with bulk; the receive below waits
-	time.Sleep(wanSettle)
+	time.Sleep(bulkSettle)
 	start, before := time.Now(), w.bulk.moved()
 	err = f()
 	goodput = float64(w.bulk.moved()-before) / time.Since(start).Seconds()
@@ -329,7 +330,7 @@ func overPaths(ctx context.Context, p *plan, r *report, paths []wanPath, measure
 					fmt.Fprintf(p.progress, "*** NOT MEASURED: the kernel offers no %s, only %v\n", t.congestion, offered)
 					continue
 				}
-				ctx, cancel := context.WithTimeout(ctx, 4*wanDuration+4*p.duration+overtime)
+				ctx, cancel := context.WithTimeout(ctx, 4*wanDuration+4*p.duration+2*overtime)
 				w, err := startWAN(ctx, t, path, file)
 				if err == nil {
 					err = errors.Join(measure(ctx, w, t, path), w.close())

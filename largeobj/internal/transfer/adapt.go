@@ -7,19 +7,23 @@ const (
 
 	measureTime    = 250 * time.Millisecond // shortest interval
 	measureMaxTime = 5 * time.Second        // longest one
-	measureBytes   = 16 * ChunkBytes        // of one that is long enough
+	measureChunks  = 2                      // of each stream, in one that is long enough
 	gain           = 1.1                    // growth of the goodput that is worth a stream
+	doubleGain     = 1.25                   // and twice the streams
 	holdFirst      = 8                      // intervals until the next attempt after one that failed
 	holdMax        = 64
 )
 
 // adapter chooses the number of streams. It belongs to the goroutine of Receive.
 //
-//	grow  --goodput is steady-------------> one more stream, settle
+//	grow  --goodput is steady-------------> more streams, settle
 //	settle --an interval later------------> judge
-//	judge --more than 10 % were gained----> one more stream, settle
-//	      --no----------------------------> one less, hold; twice as long as the last time
+//	judge --enough was gained-------------> more streams, settle
+//	      --no----------------------------> as many as before, hold; twice as long as the last time
 //	hold  --intervals later---------------> grow
+//
+// More is twice as many, for 25 % more goodput, until that has failed, so that a path with loss has its many streams within
+// seconds; then one more, for 10 %.
 //
 // A lost connection makes an interval worthless: it is measured again.
 type adapter struct {
@@ -27,7 +31,9 @@ type adapter struct {
 	streams int     // there should be
 	goodput float64 // bytes per second of the last interval
 	state   adaptState
-	base    float64 // goodput with the streams before the last one was added
+	base    float64 // goodput with the streams before the last ones were added
+	before  int     // those streams
+	single  bool    // doubling has failed
 	hold    int     // intervals left
 	holdFor int
 
@@ -53,7 +59,7 @@ func newAdapter(first, limit int, now time.Time) *adapter {
 func (a *adapter) tick(now time.Time, received, lost int64) bool {
 	elapsed := now.Sub(a.since)
 	n := received - a.received
-	if lost == a.lost && (elapsed < measureTime || n < measureBytes && elapsed < measureMaxTime) {
+	if lost == a.lost && (elapsed < measureTime || n < measureChunks*int64(a.streams)*ChunkBytes && elapsed < measureMaxTime) {
 		return false
 	}
 	disturbed := lost != a.lost
@@ -77,12 +83,21 @@ func (a *adapter) interval(goodput float64) {
 	case stateSettle:
 		a.state = stateJudge
 	case stateJudge:
-		if goodput > a.base*gain {
-			a.holdFor = holdFirst
+		wanted := gain
+		if a.streams > a.before+1 {
+			wanted = doubleGain
+		}
+		if goodput > a.base*wanted {
+			a.holdFor, a.single = holdFirst, false
 			a.add()
 			return
 		}
-		a.streams--
+		if a.streams > a.before+1 { // some of them may have been worth it
+			a.streams, a.single = a.before, true
+			a.state = stateGrow
+			return
+		}
+		a.streams, a.single = a.before, true
 		a.state, a.hold = stateHold, a.holdFor
 		a.holdFor = min(2*a.holdFor, holdMax)
 	case stateHold:
@@ -92,13 +107,17 @@ func (a *adapter) interval(goodput float64) {
 	}
 }
 
-// add adds a stream, or stays when there are all.
+// add adds streams, or stays when there are all.
 func (a *adapter) add() {
 	if a.streams == a.max {
 		a.state, a.hold = stateHold, holdMax
 		return
 	}
-	a.base = a.goodput
-	a.streams++
+	a.base, a.before = a.goodput, a.streams
+	if a.single {
+		a.streams++
+	} else {
+		a.streams = min(2*a.streams, a.max)
+	}
 	a.state = stateSettle
 }

@@ -122,7 +122,8 @@ func TestStreamsFollowTheGoodput(t *testing.T) {
 		share           float64 // of the possible goodput
 	}{
 		{"one stream fills the link", 100 * mb, 100 * mb, time.Millisecond, 8, 1, 1, 2, 0.9},
-		{"four streams fill the link", 25 * mb, 100 * mb, 10 * time.Millisecond, 8, 4, 4, 5, 0.9},
+		{"four streams fill the link", 25 * mb, 100 * mb, 10 * time.Millisecond, 8, 4, 4, 8, 0.9},
+		{"congestion control is the limit", 1 * mb, 12.5 * mb, 20 * time.Millisecond, 16, 12, 16, 16, 0.85},
 		{"the link takes more than there may be", 10 * mb, 1000 * mb, 10 * time.Millisecond, 3, 3, 3, 3, 0.9},
 		// Here a stream waits 200 ms for each run of two seconds, while another one uses the link.
 		{"a long path", 10 * mb, 40 * mb, 200 * time.Millisecond, 8, 4, 6, 8, 0.8},

@@ -43,7 +43,7 @@
 //
 // # Limits
 //
-// Objects have up to 64 TiB, leaves 64 KiB to 64 MiB, a request 1024 ranges, a receiver 64 streams (8 unless configured).
+// Objects have up to 64 TiB, leaves 64 KiB to 64 MiB, a request 1024 ranges, a receiver 64 streams (8 unless configured; 16 for package largeobj).
 // Objects in memory have 64 MiB at most, and 512 MiB together ([ProcessBudget]); what is above goes to temporary files.
 // Beside that a stream to a file has three buffers of 256 KiB. A Spool has up to 64 GiB unless configured.
 //
@@ -74,8 +74,10 @@
 // Reading and hashing a file in the page cache: 2.6 GB/s with pread, 2.5 when it is mapped for this, 2.8 when it stays
 // mapped. So files are read with pread: a map that is truncated ends the process.
 //
-// More streams help when the path, not the processor, is the limit. So a receiver begins with one and adds another while
-// that raises the goodput by more than 10 %; on a path of 100 MB/s that gives 25 MB/s to a stream it settles at four and
+// More streams help when the path, not the processor, is the limit. So a receiver begins with one or two and doubles that while
+// it raises the goodput by more than 25 %, then adds another while that raises it by more than 10 %. One by one, and judging 4
+// MiB each time, a path of 20 ms and 1 % loss, on which a stream gets 1 MB/s, had 2.8 MB/s after ten seconds; now it has 11.6 of
+// 12.5 after five. On a path of 100 MB/s that gives 25 MB/s to a stream it settles at four and
 // has 98 % (TestStreamsFollowTheGoodput). A stream asks for what it gets in two seconds: on a path of 200 ms a stream that
 // waits for its next answer costs 10 %, which is what one more stream makes good.
 package transfer
