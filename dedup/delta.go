@@ -11,10 +11,8 @@ const (
 	leastSaved = 30
 	// badDeltas is how many messages in a row may miss that before deltas pause.
 	badDeltas = 8
-	// pauseMessages is how many messages go as they are before deltas are tried again, after the first bad ones. It doubles
-	// each time, up to maxPauseMessages.
-	pauseMessages    = 64
-	maxPauseMessages = 8192
+	// pauseMessages is how many messages go as they are before deltas are tried again.
+	pauseMessages = 64
 )
 
 // DeltaOptions bound what one direction of one stream remembers.
@@ -51,7 +49,6 @@ type DeltaEncoder struct {
 		fields  []Field // of base
 		bad     int     // deltas in a row that saved too little
 		pause   int     // messages to send before deltas are tried again
-		rest    int     // what pause was set to last, since a delta was worth it
 		differ  differ
 	}
 }
@@ -76,20 +73,6 @@ func (e *DeltaEncoder) Close() {
 	e.mu.account.close()
 }
 
-// Rest reports whether the next message is to be sent as it is, without a frame, because deltas have lately not been worth it.
-// If so, it counts as sent, and need not be given to Append. The receiver must then not be told of a base: what follows is no
-// difference from any message before.
-func (e *DeltaEncoder) Rest() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.mu.pause == 0 {
-		return false
-	}
-	e.mu.pause--
-	e.mu.base.drop(&e.mu.account)
-	return true
-}
-
 // Append appends the frame of the next message to dst: the difference from the previous one if that is much shorter,
 // otherwise the message as it is. It borrows msg and fields until it returns and panics if the fields do not cover
 // the message. A frame that is not sent breaks those after it.
@@ -110,10 +93,9 @@ func (e *DeltaEncoder) Append(dst, msg []byte, fields []Field) []byte {
 		ops, most := len(dst), len(msg)*(100-leastSaved)/100
 		dst = e.mu.differ.append(dst, e.mu.base.bytes, e.mu.fields, msg, fields, most)
 		if worth = len(dst)-ops <= most && len(dst)-start < len(msg); worth {
-			e.mu.bad, e.mu.rest = 0, 0
+			e.mu.bad = 0
 		} else if e.mu.bad++; e.mu.bad == badDeltas {
-			e.mu.rest = min(max(2*e.mu.rest, pauseMessages), maxPauseMessages)
-			e.mu.bad, e.mu.pause = 0, e.mu.rest
+			e.mu.bad, e.mu.pause = 0, pauseMessages
 		}
 	}
 	form := FormBase

@@ -67,7 +67,7 @@ type MessageStats struct {
 
 	Compresses bool `cbor:"compresses"` // compression is allowed and not switched off
 	Dedup      bool `cbor:"dedup"`      // references and differences are allowed and not switched off
-	TablesPay  bool `cbor:"tables_pay"` // references have lately saved more than they cost
+	DedupPays  bool `cbor:"dedup_pays"` // references and differences have lately saved more than they cost, on such a path
 
 	Codec  string         `cbor:"codec"`  // for whole messages on a path where the processors are the limit
 	Pinned bool           `cbor:"pinned"` // by [Messages.Pin]
@@ -101,7 +101,7 @@ func (m Messages) Stats() MessageStats {
 	out := MessageStats{
 		Messages: s.Messages, PlainBytes: s.PlainBytes, SentBytes: s.SentBytes,
 		References: s.Pieces, Differences: s.Differences, Compressed: s.Compressed,
-		Compresses: s.Compresses, Dedup: s.Remembers, TablesPay: s.TablesPay,
+		Compresses: s.Compresses, Dedup: s.Remembers, DedupPays: s.DedupPays,
 		Codec: s.Choice.Codec.String(), Pinned: s.Choice.Pinned,
 	}
 	for _, f := range s.Choice.Figures {

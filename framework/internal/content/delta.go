@@ -7,14 +7,9 @@ import (
 	"github.com/mycel-rpc/mycel/wire"
 )
 
-const (
-	// maxBase is the largest message that is remembered, by both sides of each direction of a streaming call, so that the
-	// peer's calls cannot make this side hold more than that for each of their streams.
-	maxBase = 16 << 10
-	// deltaNanos is what a delta costs both sides, measured for messages of 489 bytes: 0.64 and 0.22 microseconds, besides
-	// what the base does to the cache.
-	deltaNanos = 1500
-)
+// maxBase is the largest message that is remembered, by both sides of each direction of a streaming call, so that the peer's
+// calls cannot make this side hold more than that for each of their streams.
+const maxBase = 16 << 10
 
 // Deltas remember the last message of each direction of a streaming call. The zero value is ready to use.
 type Deltas struct {
@@ -35,9 +30,9 @@ func (d *Deltas) Close() {
 	}
 }
 
-// encoder returns the encoder for the next message, of about so many bytes; nil if differences do not pay, or must not be made.
-func (d *Deltas) encoder(expected int, perByte float64) *dedup.DeltaEncoder {
-	if expected > maxBase || float64(expected)*perByte < deltaNanos {
+// encoder returns the encoder for the next message, of about so many bytes; nil if it must not be remembered.
+func (d *Deltas) encoder(expected int) *dedup.DeltaEncoder {
+	if expected > maxBase {
 		return nil
 	}
 	d.mu.Lock()
@@ -47,9 +42,6 @@ func (d *Deltas) encoder(expected int, perByte float64) *dedup.DeltaEncoder {
 		if d.out, err = dedup.NewDeltaEncoder(dedup.DeltaOptions{MaxBaseBytes: maxBase, Budgets: []*dedup.Budget{processBudget}}); err != nil {
 			panic("content: " + err.Error()) // the options are constants
 		}
-	}
-	if d.out == nil || d.out.Rest() {
-		return nil
 	}
 	return d.out
 }

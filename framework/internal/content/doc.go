@@ -13,15 +13,13 @@
 // Everything is decided for each [Kind], the requests or the responses of a method, by what sending a byte costs on the
 // connection: the time that the path takes or, where the processors are the limit, that they take.
 //
-//   - Lists of numbers, and of structs of numbers, are packed by column codecs, field by field (codec.Packer), where that makes messages
-//     shorter than remembering them does.
-//   - Compression of whole bodies from 1 KiB on: the codec with the least cost by moving averages of what it saved and took,
+//   - Lists of numbers, and of structs of numbers, are packed by column codecs, field by field (codec.Packer).
+//   - Whole bodies are compressed from 1 KiB on: by the codec with the least cost by moving averages of what it saved and took,
 //     reconsidered by trying another one now and then (compress.Chooser).
-//   - In a streaming call, a message of at most 16 KiB is sent as the difference from the one before it, unless that is not
-//     much shorter ([Deltas]).
-//   - In a unary call, parts that repeat are sent as references to what the receiver has, and parts that resemble earlier
-//     ones as differences from them. A table that has not saved what it costs over 256 messages is left alone for a while, and
-//     twice as long each time ([Link]).
+//   - Messages are remembered instead, where that costs less than packing and compressing them (ways): in a streaming call, one
+//     of at most 16 KiB is sent as the difference from the one before it ([Deltas]); in a unary call, parts that repeat are
+//     sent as references to what the receiver has, and parts that resemble earlier ones as differences from them ([Link]).
+//     Both ways are measured on 256 messages; the one that loses is tried again now and then.
 //   - Nothing of this on connections whose peer shares memory: there a byte costs next to nothing.
 //
 // # Tables

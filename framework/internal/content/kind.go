@@ -20,8 +20,7 @@ type Kind struct {
 	recalled sizeHint          // of messages that arrive as frames of package dedup
 	chooser  *compress.Chooser // among codecs for whole bodies
 	packer   *codec.Packer     // of lists in messages; nil if they have none
-	slots    gain              // of tables
-	rivals   rivals            // if there is a packer
+	ways     ways              // to remember messages, or not
 
 	mayCompress, mayRemember bool        // as the method was declared
 	noCompress, noRemember   atomic.Bool // switched off at run time
@@ -91,7 +90,7 @@ type Stats struct {
 
 	Compresses, Remembers bool           // whether the layer may now
 	Choice                compress.Stats // among codecs for whole bodies
-	TablesPay             bool           // whether tables are in use at the moment
+	DedupPays             bool           // whether remembering has cost less than not to, on the path
 }
 
 // Stats returns the counters and decisions. path is where the choice would be made.
@@ -100,7 +99,7 @@ func (k *Kind) Stats(path compress.Path) Stats {
 		Messages: k.counts.messages.Load(), PlainBytes: k.counts.plain.Load(), SentBytes: k.counts.sent.Load(),
 		Pieces: k.counts.pieces.Load(), Differences: k.counts.differences.Load(), Compressed: k.counts.compressed.Load(),
 		Compresses: k.compresses(), Remembers: k.remembers(),
-		Choice: k.chooser.Stats(path), TablesPay: k.remembers() && k.slots.pays(),
+		Choice: k.chooser.Stats(path), DedupPays: k.remembers() && k.ways.pay(path.Cost()),
 	}
 }
 

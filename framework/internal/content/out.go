@@ -45,6 +45,9 @@ type Out struct {
 	body *wire.Buffer  // the message, if it was encoded ahead
 	pack bool          // lists may be packed, for path
 	path compress.Path // set if pack is
+
+	start      time.Time // zero unless it is observed what the message costs
+	remembered bool
 }
 
 // Buffer returns a buffer that header and message probably fit into.
@@ -65,27 +68,13 @@ func (o *Out) Prepare(msg any) error {
 		return nil
 	}
 	expected := o.size.expected()
-	perByte := path.Cost()
-	var m memory
-	var t *outTable
-	switch {
-	case expected == 0 || !o.remembers():
-	case o.Deltas != nil:
-		if e := o.Deltas.encoder(expected, perByte); e != nil {
-			m = e
-		}
-	case !o.Whole && expected <= maxTableMessage && o.slots.use(expected, perByte):
-		if t = o.Link.tables.out(o.Principal); t != nil {
-			m = t
-		}
-	}
+	m, t := o.choose(expected, path.Cost())
 	c := compress.None
 	if o.compresses() {
 		c = o.chooser.Choose(expected, path)
-	}
-	if o.packer != nil && o.compresses() && (m == nil || o.rivals.pack()) {
-		m, t = nil, nil
-		o.pack, o.path = true, path
+		if m == nil { // a packed list would have nothing in common with the one before it
+			o.pack, o.path = o.packer != nil, path
+		}
 	}
 	if m == nil && c == compress.None {
 		return nil
@@ -104,11 +93,7 @@ func (o *Out) Prepare(msg any) error {
 	o.body = plain
 	if m != nil {
 		form = o.remember(m, *spans)
-		if o.packer != nil {
-			observe(&o.rivals.remembered, len(o.body.B))
-		}
 		if t != nil {
-			o.slots.observe(size, len(o.body.B), perByte)
 			t.flush()
 		}
 	}
@@ -120,7 +105,41 @@ func (o *Out) Prepare(msg any) error {
 		c = compress.None
 	}
 	o.count(size, len(o.body.B), form, c)
+	o.rate(len(o.body.B))
 	return nil
+}
+
+// choose returns what is to remember the message, of about so many bytes, and the table among them; nil if nothing is.
+func (o *Out) choose(expected int, perByte float64) (memory, *outTable) {
+	if !o.remembers() || o.Whole {
+		return nil, nil
+	}
+	remember, rated := o.ways.remember(expected, perByte)
+	if rated {
+		o.start = time.Now()
+	}
+	if !remember {
+		return nil, nil
+	}
+	if o.Deltas != nil {
+		if e := o.Deltas.encoder(expected); e != nil {
+			o.remembered = true
+			return e, nil
+		}
+	} else if expected <= maxTableMessage {
+		if t := o.Link.tables.out(o.Principal); t != nil {
+			o.remembered = true
+			return t, t
+		}
+	}
+	return nil, nil
+}
+
+// rate takes note of what it has cost to encode the message, of so many bytes.
+func (o *Out) rate(bytes int) {
+	if !o.start.IsZero() {
+		o.ways.observe(o.remembered, bytes, time.Since(o.start))
+	}
 }
 
 // Append puts the message behind the header in b, and returns b. It takes ownership of b. Errors: *[EncodeError],
@@ -135,6 +154,7 @@ func (o *Out) Append(b *wire.Buffer, msg any) (*wire.Buffer, error) {
 		b.Release()
 		return nil, err
 	}
+	o.rate(len(b.B) - b.Body)
 	return b, nil
 }
 
@@ -164,9 +184,6 @@ func (o *Out) encode(b *wire.Buffer, msg any, spans *[]codec.Span) error {
 			with.Packer, with.Path = o.packer, o.path
 		}
 		b.B, err = o.AppendWith(b.B, msg, with)
-		if o.pack && err == nil {
-			observe(&o.rivals.packed, len(b.B)-head)
-		}
 	}
 	if err != nil {
 		o.Scope.Undo()
