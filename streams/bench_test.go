@@ -1,9 +1,12 @@
 package streams
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mycel-rpc/mycel/wire"
 )
@@ -59,6 +62,47 @@ func BenchmarkBulk(b *testing.B) {
 					})
 				}
 				wg.Wait()
+			})
+		}
+	}
+}
+
+// BenchmarkUrgent makes small calls of class control, one at a time, beside callers that echo 1 MiB each: on the same
+// connection, then on one of its own.
+func BenchmarkUrgent(b *testing.B) {
+	for _, k := range kinds[:2] {
+		for _, own := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/own-%v", k.name, own), func(b *testing.B) {
+				c, _ := k.pair(b, Config{}, Config{Serve: echo})
+				urgent := c
+				if own {
+					urgent, _ = k.pair(b, Config{}, Config{Serve: echo})
+				}
+				ctx, cancel := context.WithCancel(b.Context())
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						for ctx.Err() == nil {
+							if _, _, err := call(ctx, c, wire.ClassRPC, make([]byte, 1<<20)); err != nil && ctx.Err() == nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				var took []time.Duration
+				for b.Loop() {
+					begun := time.Now()
+					if _, _, err := call(ctx, urgent, wire.ClassControl, make([]byte, 200)); err != nil {
+						b.Fatal(err)
+					}
+					took = append(took, time.Since(begun))
+				}
+				cancel()
+				wg.Wait()
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+				b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 			})
 		}
 	}
