@@ -254,6 +254,38 @@ func ExampleServer() {
 	// <nil> <nil>
 }
 
+// A network that blocks UDP: the client needs no setting to find the server over TCP, which ListenAndServe also serves.
+func ExampleServer_ServeTCP() {
+	serverTLS, clientTLS := framework.DevTLS()
+	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS})
+	if err != nil {
+		log.Fatal(err)
+	}
+	Ask.Handle(srv, answer)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.ServeTCP(context.Background(), ln) }()
+
+	c, err := framework.NewClient(ln.Addr().String(), framework.ClientConfig{TLS: clientTLS})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	a, err := Ask.Call(ctx, c, &Query{"why"})
+	fmt.Println(a.Text, err)
+	fmt.Println("over", c.Stats().Conns[0].Path.Transport)
+	fmt.Println(srv.Shutdown(ctx), <-served)
+	// Output:
+	// you asked why <nil>
+	// over tcp
+	// <nil> <nil>
+}
+
 func ExampleReflect() {
 	c, closeAll := newExample(framework.ServerConfig{}, func(s *framework.Server) {
 		Ask.Handle(s, answer)
