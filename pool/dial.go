@@ -231,6 +231,9 @@ func (p *Pool[C]) watch(e *entry[C]) {
 func (p *Pool[C]) add(e *entry[C]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if e.role == Main && len(e.slot.entries(Main)) == 0 {
+		e.slot.forgiveLocked() // it may be another process
+	}
 	e.slot.mu.attempts[e.role].running = false
 	e.slot.setEntries(e.role, append(slices.Clone(e.slot.entries(e.role)), e))
 	p.changedLocked()

@@ -8,11 +8,11 @@ import (
 )
 
 // Ejection says when an endpoint is taken out of use for a while although it can be reached: because its calls fail, and those
-// to other endpoints do not. It is ejected after Failures failures to reach a result in a row, or when of at least 20 calls
+// to other endpoints do not. It is ejected when it has answered Failures calls in a row with the code Unavailable, or when of at least 20 calls
 // within 5 s the share that succeeded is 20 points below that of all other endpoints together. When its time is over it is used
-// again; a first failure then ejects it anew, for twice the time.
+// again; the next such answer then ejects it anew, for twice the time. A new connection to an endpoint that had none is a new beginning.
 type Ejection struct {
-	// Failures in a row after which an endpoint is ejected. Default 5; negative means that no endpoint is ever ejected.
+	// Failures is the number of answers in a row after which an endpoint is ejected. Default 5; negative means that no endpoint is ever ejected.
 	Failures int
 	// Pause is the length of the first ejection; each further one takes twice as long, up to 5 min. Default 10 s.
 	Pause time.Duration
@@ -32,7 +32,7 @@ const (
 type Health struct {
 	calls    atomic.Uint64 // that have ended
 	failures atomic.Uint64 // of them
-	inARow   atomic.Int32  // failures to reach a result, since the last result
+	inARow   atomic.Int32  // answers that it is unavailable, since the last other one
 	trip     func()        // called when there are too many in a row
 	limit    int32         // that many
 }
@@ -45,12 +45,12 @@ func (h *Health) Succeeded() {
 	}
 }
 
-// Failed says that a call has failed in a way that another endpoint may not have. lost means that there was no result at all:
-// the connection was lost, or the endpoint refused or did not answer.
-func (h *Health) Failed(lost bool) {
+// Failed says that a call has failed in a way that another endpoint may not have. unavailable means that the endpoint has said
+// that it cannot serve such calls. (That its connection was lost the pool sees by itself.)
+func (h *Health) Failed(unavailable bool) {
 	h.calls.Add(1)
 	h.failures.Add(1)
-	if lost && h.limit > 0 && h.inARow.Add(1) >= h.limit {
+	if unavailable && h.limit > 0 && h.inARow.Add(1) >= h.limit {
 		h.trip()
 	}
 }
@@ -94,6 +94,13 @@ func (p *Pool[C]) ejectLocked(s *slot[C], now time.Time, reason string) {
 	s.mu.ejections++
 	s.mu.readmitAt = now.Add(b.after(s.mu.ejections))
 	p.rebuildLocked(now)
+}
+
+// forgiveLocked forgets how calls have ended so far.
+func (s *slot[C]) forgiveLocked() {
+	s.mu.ejected = false
+	s.inARow.Store(0)
+	s.mu.calls, s.mu.failures = s.calls.Load(), s.failures.Load()
 }
 
 // readmitLocked puts endpoints back whose time is over. The first failure ejects them again.

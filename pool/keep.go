@@ -72,20 +72,24 @@ func (p *Pool[C]) openLocked(now time.Time) time.Duration {
 	if p.mu.closed || now.Sub(p.mu.lastUse) > unusedAfter && !p.used.Load() {
 		return next
 	}
-	running := 0
 	list := p.spreadLocked()
-	for _, s := range list {
-		if s.mu.attempts[Main].running {
-			running++
-		}
-	}
 	if p.cfg.Policy == PickFirst { // one after the other
-		if running == 0 && (len(list) == 0 || len(list[0].entries(Main)) == 0) {
+		if len(list) == 1 && len(list[0].entries(Main)) > 0 {
+			return next
+		}
+		running, latest := p.dialingLocked(Main)
+		if !running || now.Sub(latest) >= tryNextAfter {
 			if s := p.bestSlotLocked(Main, now); s != nil {
 				p.dialLocked(s, Main, now)
 			}
 		}
-		return next
+		return min(next, tryNextAfter)
+	}
+	running := 0
+	for _, s := range list {
+		if s.mu.attempts[Main].running {
+			running++
+		}
 	}
 	for _, s := range list {
 		a := &s.mu.attempts[Main]

@@ -47,7 +47,7 @@ type Status struct {
 
 	Calls    uint64    // that have ended
 	Failures uint64    // of them, in ways that another endpoint may not have
-	InARow   int       // failures to reach a result, since the last result
+	InARow   int       // answers with the code Unavailable, since the last other one
 	Attempts int       // failed dials in a row
 	RetryAt  time.Time // when the endpoint is dialed or used again; zero unless it is failing or ejected
 	Err      error     // the last that a dial or a connection ended with; nil if none has
@@ -109,7 +109,7 @@ func (s *slot[C]) stateLocked() State {
 	}
 	a := &s.mu.attempts[Main]
 	switch {
-	case s.mu.ejected:
+	case len(main) > silent+draining && s.mu.ejected:
 		return Ejected
 	case len(main) > silent+draining:
 		return Ready

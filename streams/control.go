@@ -260,17 +260,12 @@ func signal(ch chan struct{}) {
 // maintain looks after the connection while it waits for the peer, for calls or for drained: it enforces the handshake timeout, samples
 // the path and pings a silent peer.
 func (c *Conn) maintain() {
-	timer := time.NewTimer(c.cfg.HandshakeTimeout)
+	timer := time.NewTimer(tick)
 	defer timer.Stop()
-	select {
-	case <-c.signal.hello:
-	case <-timer.C:
-		c.abort(violation(wire.CloseHandshake, "no hello within %v", c.cfg.HandshakeTimeout))
-		return
-	case <-c.ctx.Done():
+	var beat heartbeat
+	if !c.awaitHello(timer, &beat) {
 		return
 	}
-	var beat heartbeat
 	for {
 		if c.outstanding.Load() == 0 && !c.leaving.Load() && !c.silent.Load() {
 			beat = heartbeat{}
@@ -290,6 +285,30 @@ func (c *Conn) maintain() {
 		c.adapt.update(s)
 		if !beat.check(c, s, time.Now()) {
 			return
+		}
+	}
+}
+
+// awaitHello waits for the hello of the peer, which may fall silent before it. It reports false when the connection has ended.
+func (c *Conn) awaitHello(timer *time.Timer, beat *heartbeat) bool {
+	late := time.NewTimer(c.cfg.HandshakeTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case <-c.signal.hello:
+			return true
+		case <-late.C:
+			c.abort(violation(wire.CloseHandshake, "no hello within %v", c.cfg.HandshakeTimeout))
+			return false
+		case <-c.ctx.Done():
+			return false
+		case <-timer.C:
+			timer.Reset(tick)
+		}
+		if c.outstanding.Load() == 0 || c.confirmed != nil && openOrNil(c.confirmed) != nil {
+			*beat = heartbeat{} // nobody waits, or the handshake is not complete: whether it will be is not up to pings
+		} else if !beat.check(c, c.t.stats(), time.Now()) {
+			return false
 		}
 	}
 }
