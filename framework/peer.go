@@ -24,7 +24,7 @@ type Peer struct {
 	health      *pool.Health // of the endpoint, on a client; nil on a server
 	session     *session     // nil until the peer's hello is there; guarded by mu
 	mu          sync.Mutex
-	refused     bool // the connection came when no more were taken
+	refused     string // why no call is served on the connection, "" if calls are
 }
 
 // newPeer makes the peer of a connection. wrap are the interceptors of calls to it.

@@ -37,8 +37,9 @@ func noteOutcome(conn *streams.Conn, status error) {
 		return
 	}
 	switch CodeOf(status) {
-	case Unavailable:
-		h.Failed(true)
+	case Unavailable: // in a row only what the server itself has answered, and not because it leaves
+		e, ok := status.(*Error)
+		h.Failed(ok && e.Remote && !e.unprocessed)
 	case DeadlineExceeded, ResourceExhausted, Internal, Unknown, DataLoss:
 		h.Failed(false)
 	case Canceled: // says nothing about the endpoint

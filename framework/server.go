@@ -35,6 +35,11 @@ type ServerConfig struct {
 	// Limits bound what one client can make the server hold.
 	Limits ConnLimits
 
+	// MaxConnectionAge is how long a connection lasts, give or take a tenth: then the client is asked to open another one, where its next calls go,
+	// and the old one ends with the last call on it. It lets clients find new servers, and new addresses of this one. 0 means no limit; at
+	// least 1 s.
+	MaxConnectionAge time.Duration
+
 	// EarlyData serves calls of methods that are declared [Idempotent] when they come in the first packets of a client that
 	// was connected before, so that it has its first response after one round trip instead of two. Calls of other methods
 	// wait until the handshake shows that the client is there. Off by default: who records those packets can send them again,
@@ -122,7 +127,8 @@ type Server struct {
 		sync.Mutex
 		listeners map[listener]io.Closer // with what is to be closed after it
 		conns     map[*streams.Conn]struct{}
-		host      *largeobj.Host // offers shared memory to clients on this host; nil until one has come
+		announced []func(context.Context) error // take back what was announced
+		host      *largeobj.Host                // offers shared memory to clients on this host; nil until one has come
 		draining  bool
 		closed    bool
 	}
@@ -131,6 +137,9 @@ type Server struct {
 
 // NewServer returns a server that is not serving yet. It fails if the configuration is out of range.
 func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.MaxConnectionAge < 0 || cfg.MaxConnectionAge > 0 && cfg.MaxConnectionAge < time.Second {
+		return nil, fmt.Errorf("framework: server: MaxConnectionAge is %v, want at least 1s, or 0 for no limit", cfg.MaxConnectionAge)
+	}
 	s := &Server{cfg: cfg}
 	s.signal.draining, s.signal.closed = make(chan struct{}), make(chan struct{})
 	s.mu.listeners, s.mu.conns = map[listener]io.Closer{}, map[*streams.Conn]struct{}{}
@@ -160,7 +169,7 @@ func (s *Server) connConfig() streams.Config {
 	newOwner := conf.NewOwner
 	conf.NewOwner = func(c *streams.Conn) any {
 		peer := newOwner(c).(*Peer)
-		peer.refused = !s.enlist(c)
+		peer.refused = s.enlist(c)
 		return peer
 	}
 	return conf
@@ -177,15 +186,18 @@ func (s *Server) SetCompression(c Compression) {
 }
 
 // enlist takes note of a new connection before it carries anything, so that Shutdown knows of every connection with
-// calls. It reports false for one that comes too late: no call is served on it.
-func (s *Server) enlist(conn *streams.Conn) bool {
+// calls. It returns why one that comes too late, or is one too many, is refused: no call is served on it.
+func (s *Server) enlist(conn *streams.Conn) (refused string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.closed || s.mu.draining || len(s.mu.conns) >= cmp.Or(s.cfg.MaxConnections, streams.DefaultMaxConnections) {
-		return false
+	switch {
+	case s.mu.closed || s.mu.draining:
+		return shutdownText
+	case len(s.mu.conns) >= cmp.Or(s.cfg.MaxConnections, streams.DefaultMaxConnections):
+		return fmt.Sprintf("the server has %d connections, its limit (ServerConfig.MaxConnections)", len(s.mu.conns))
 	}
 	s.mu.conns[conn] = struct{}{}
-	return true
+	return ""
 }
 
 // hostOffer returns what offers shared memory to clients on this host.
@@ -200,8 +212,8 @@ func (s *Server) hostOffer() *largeobj.Host {
 
 // adopt takes a new connection. A goroutine follows it to its end; Close waits for that.
 func (s *Server) adopt(conn *streams.Conn) {
-	if conn.Owner().(*Peer).refused {
-		conn.CloseWith(wire.CloseRefused, "the server takes no more connections (MaxConnections), or is shutting down") // promises that nothing was done on it
+	if reason := conn.Owner().(*Peer).refused; reason != "" {
+		conn.CloseWith(wire.CloseRefused, reason) // promises that nothing was done on it
 		return
 	}
 	s.mu.Lock()
@@ -224,6 +236,13 @@ func (s *Server) adopt(conn *streams.Conn) {
 			peer.join(in)
 			defer s.sessions.leave(in, conn)
 		}
+		old, stop := s.cfg.old()
+		select {
+		case <-old:
+			_ = conn.Drain(context.Background(), ageText) // ends with the connection at the latest
+		case <-conn.Done():
+		}
+		stop()
 		<-conn.Done()
 		s.mu.Lock()
 		delete(s.mu.conns, conn)
@@ -236,6 +255,7 @@ func (s *Server) adopt(conn *streams.Conn) {
 // the calls in progress and for their results to arrive, and closes. Handlers see it through [Draining]. When ctx
 // ends first, what is left is canceled and the error says how much that was.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.withdraw(ctx)
 	for _, c := range s.connections() {
 		c.GoAway(shutdownText) // before the first call is refused, so that it is not made here again
 	}
@@ -279,7 +299,10 @@ const closeGrace = 5 * time.Second
 // Close stops serving at once: connections are closed and handlers canceled. It returns when they have returned, or
 // with an error when some have not after five seconds. It is idempotent.
 func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
 	s.closeNow()
+	s.withdraw(ctx)
 	<-s.signal.closed
 	s.wg.Wait()
 	return s.waitHandlers(closeGrace)

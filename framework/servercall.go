@@ -65,6 +65,10 @@ type responseMetadata struct {
 // serve takes one call: it finds the method and hands the call to a gate. It runs on the goroutine that reads the
 // connection.
 func (d *dispatcher) serve(in *streams.Incoming, peer *Peer) {
+	if peer.refused != "" {
+		d.turnAway(in, refusal(Unavailable, "%s", peer.refused))
+		return
+	}
 	var h wire.Request
 	n, err := wire.ParseRequest(in.Payload.B, &h)
 	if err != nil {

@@ -1,0 +1,93 @@
+package framework
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestRetryBudgetFollowsTheCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := retryBudget{share: 0.2}
+		all := func() (n int) {
+			for b.take(time.Now()) {
+				n++
+			}
+			return n
+		}
+		if n := all(); n != 100 {
+			t.Errorf("%d retries without calls, want those of ten seconds at ten a second", n)
+		}
+		// Ten minutes of 1000 calls a second, all of which would be retried.
+		granted := 0
+		for range 600 {
+			b.calls.Add(1000)
+			time.Sleep(time.Second)
+			granted += all()
+		}
+		if want := 600 * 210; granted < want*9/10 || granted > want*11/10 {
+			t.Errorf("%d retries of 600000 calls, want about %d", granted, want)
+		}
+		// Calls of long ago do not pay for retries of now.
+		b = retryBudget{share: 0.2}
+		b.take(time.Now())
+		b.calls.Add(1e6)
+		time.Sleep(time.Second)
+		b.take(time.Now())
+		time.Sleep(time.Hour)
+		if n := all(); n > 110 {
+			t.Errorf("%d retries an hour after the last call", n)
+		}
+	})
+}
+
+func TestRetryPausesGrow(t *testing.T) {
+	p := RetryPolicy{Pause: 100 * time.Millisecond}
+	if d := p.pause(1); d != 0 {
+		t.Errorf("the first retry waits %v", d)
+	}
+	for retry, want := range map[int]time.Duration{2: 100 * time.Millisecond, 3: 200 * time.Millisecond, 20: time.Second} {
+		for range 100 {
+			if d := p.pause(retry); d < want/2 || d > want {
+				t.Errorf("retry %d waits %v, want %v to %v", retry, d, want/2, want)
+			}
+		}
+	}
+}
+
+func TestRetriesAndHedgesAreChecked(t *testing.T) {
+	_, clientTLS := DevTLS()
+	for _, cfg := range []ClientConfig{
+		{Retry: RetryPolicy{MaxAttempts: -1}}, {Retry: RetryPolicy{MaxAttempts: 11}}, {Retry: RetryPolicy{Pause: -1}},
+		{RetryShare: -1}, {RetryShare: 1.5}, {Policy: 99},
+	} {
+		cfg.TLS = clientTLS
+		if _, err := NewClient("a:1", cfg); err == nil || !strings.Contains(err.Error(), "want") {
+			t.Errorf("%+v: %v", cfg, err)
+		}
+	}
+	for _, h := range []Hedge{{}, {Delay: -1}, {Delay: 1, Max: 1}, {Delay: 1, Max: 6}} {
+		if h.check() == nil {
+			t.Errorf("accepted %+v", h)
+		}
+	}
+	if err := errors.Join((*Hedge)(nil).check(), (*RetryPolicy)(nil).check(), (&Hedge{Delay: 1}).check()); err != nil {
+		t.Error(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a method was declared with a policy that is out of range")
+		}
+	}()
+	NewUnary[number, number]("retry.v1/Wrong", WithRetry(RetryPolicy{MaxAttempts: 99}))
+}
+
+func TestServerLimitsOfConnectionsAreChecked(t *testing.T) {
+	for _, cfg := range []ServerConfig{{MaxConnections: -1}, {MaxConnectionAge: -1}, {MaxConnectionAge: time.Millisecond}} {
+		if _, err := NewServer(cfg); err == nil || !strings.Contains(err.Error(), "MaxConnection") {
+			t.Errorf("%+v: %v", cfg, err)
+		}
+	}
+}
