@@ -113,6 +113,8 @@ func scenarios() []scenario {
 			run: runMixedWAN, named: true},
 		{name: "connections", about: "10 000 idle connections, or as many as file descriptors allow, and one message to all of them; only when named.",
 			run: runConnections, named: true},
+		{name: "failover", about: "2000 idempotent calls per second while one of three servers is killed, cut off or replaced; only when named.",
+			run: runFailover, named: true},
 	}
 }
 
