@@ -96,6 +96,7 @@ func (s *Server) serve(ctx context.Context, udp net.PacketConn, tcp net.Listener
 	for ln := range listeners {
 		s.log.Info("serving", zap.Stringer("address", ln.Addr()), zap.String("network", ln.Addr().Network()))
 		accepting.Go(func() { // ends with the listener, which has been closed, or with ctx
+			defer s.accepting.Done()
 			for {
 				conn, err := ln.Accept(ctx)
 				if err != nil {
@@ -160,5 +161,6 @@ func (s *Server) enroll(listeners map[listener]io.Closer) bool {
 		return false
 	}
 	maps.Copy(s.mu.listeners, listeners)
+	s.accepting.Add(len(listeners)) // serve takes them off
 	return true
 }

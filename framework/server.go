@@ -132,7 +132,8 @@ type Server struct {
 		draining  bool
 		closed    bool
 	}
-	wg sync.WaitGroup // one for each connection
+	wg        sync.WaitGroup // one for each connection
+	accepting sync.WaitGroup // one for each listener, until it accepts nothing more
 }
 
 // NewServer returns a server that is not serving yet. It fails if the configuration is out of range.
@@ -327,6 +328,7 @@ func (s *Server) closeNow() {
 	for ln := range listeners {
 		_ = ln.Close() // always nil
 	}
+	s.accepting.Wait() // who has come until now is told that nothing is served
 	var wg sync.WaitGroup
 	for c := range conns {
 		wg.Go(c.Close)
