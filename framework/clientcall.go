@@ -109,7 +109,7 @@ func (c *clientCall) start(msg any) error {
 			c.letMove(call)
 			return c.adopt(conn, call)
 		}
-		c.avoid = appendHealth(c.avoid, conn)
+		c.leave(conn, err)
 		c.scope.Undo()
 		if c.ctx.Err() != nil || c.attempts >= maxAttempts {
 			return notStarted(c.ctx, err)

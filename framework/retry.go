@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -157,7 +158,8 @@ func (c *clientCall) again(err error) bool {
 	for c.mayRetry(e, r) {
 		if !noted {
 			noteOutcome(c.conn, e)
-			c.avoid, noted = appendHealth(c.avoid, c.conn), true
+			c.leave(c.conn, e)
+			noted = true
 		}
 		if !e.unprocessed && !c.sleep(r.policyOf(c.info).pause(c.attempts)) {
 			return false
@@ -196,6 +198,15 @@ func (c *clientCall) mayRetry(e *Error, r *retrier) bool {
 	}
 	p := r.policyOf(c.info)
 	return c.attempts < p.attempts() && p.helps(e.Code) && r.budget.take(time.Now())
+}
+
+// leave makes the next attempt go elsewhere. A connection that has ended is not offered again, also while it does not quite know of its
+// end: otherwise all attempts would be spent on it at once.
+func (c *clientCall) leave(conn *streams.Conn, err error) {
+	c.avoid = appendHealth(c.avoid, conn)
+	if _, ended := errors.AsType[*streams.ConnError](err); ended {
+		conn.ExpectGoAway()
+	}
 }
 
 func appendHealth(list []*pool.Health, conn *streams.Conn) []*pool.Health {
