@@ -101,11 +101,12 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	r.Host.OthersPercent = readMachineTime().othersPercent(before)
 	r.sort(slices.Concat(names(transports()), []string{smallCall}, codecs.Names()))
 	r.summarize()
+	r.setLinkTargets()
 	return errors.Join(failed, r.write(out, *jsonFile))
 }
 
 func (r *report) write(out io.Writer, jsonFile string) error {
-	if err := errors.Join(r.Host.write(out), r.writeTable(out)); err != nil || jsonFile == "" {
+	if err := errors.Join(r.Host.write(out), r.writeTable(out), r.writeLinkTargets(out)); err != nil || jsonFile == "" {
 		return err
 	}
 	f, err := os.Create(jsonFile)

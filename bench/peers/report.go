@@ -10,11 +10,13 @@ import (
 
 // report is everything that a run found out; its JSON form is what -json writes.
 type report struct {
-	Host    host     `json:"host"`
-	Rows    []row    `json:"rows"`
-	Ratios  []ratio  `json:"ratios"`
-	Targets []target `json:"targets,omitzero"` // of the scenario content
-	Notes   []string `json:"notes,omitzero"`   // what a reader of the figures must know besides
+	Host   host    `json:"host"`
+	Rows   []row   `json:"rows"`
+	Ratios []ratio `json:"ratios"`
+	// LinkTargets are those of wan and mixed-wan, as far as they were measured.
+	LinkTargets []linkTarget `json:"link_targets,omitzero"`
+	Targets     []target     `json:"targets,omitzero"` // of the scenario content
+	Notes       []string     `json:"notes,omitzero"`   // what a reader of the figures must know besides
 }
 
 // rowKey says what a row is about.

@@ -40,6 +40,9 @@ func (p wanPath) String() string {
 	return fmt.Sprintf("%v-%g%%", p.rtt, 100*p.loss)
 }
 
+// queueName is the path with its queue.
+func (p wanPath) queueName() string { return p.String() + " queue " + size(p.queueBytes) }
+
 func (p wanPath) link() netlab.Link {
 	return netlab.Link{Delay: p.rtt / 2, Loss: p.loss, Rate: wanRate, QueueBytes: p.queueBytes}
 }
@@ -219,11 +222,11 @@ func (w *wanWorld) small(ctx context.Context, d time.Duration) (measurement, err
 
 // beside runs f while bulk saturates the link, after a time to settle, and returns the goodput of bulk meanwhile in bytes
 // per second.
-func (w *wanWorld) beside(ctx context.Context, f func() error) (goodput float64, err error) {
+func (w *wanWorld) beside(ctx context.Context, settle time.Duration, f func() error) (goodput float64, err error) {
 	bulk, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)                   // one result is sent
 	go func() { ended <- w.bulk.download(bulk) }() // ends with bulk; the receive below waits
-	time.Sleep(bulkSettle)
+	time.Sleep(settle)
 	start, before := time.Now(), w.bulk.moved()
 	err = f()
 	goodput = float64(w.bulk.moved()-before) / time.Since(start).Seconds()
@@ -256,7 +259,7 @@ func runWAN(ctx context.Context, p *plan, r *report) error {
 			r.addRound(key, m.metrics())
 			p.tell(key, m.metrics())
 		}
-		goodput, err := w.beside(ctx, func() error {
+		goodput, err := w.beside(ctx, bulkSettle, func() error {
 			time.Sleep(d)
 			return ctx.Err()
 		})
@@ -271,7 +274,7 @@ func runWAN(ctx context.Context, p *plan, r *report) error {
 // runMixedWAN measures small calls alone and beside bulk that saturates the link.
 func runMixedWAN(ctx context.Context, p *plan, r *report) error {
 	return overPaths(ctx, p, r, mixedPaths(), func(ctx context.Context, w *wanWorld, t wanTransport, path wanPath) error {
-		key := rowKey{Scenario: "mixed-wan", Transport: t.name, SizeBytes: smallBytes, Path: path.String() + " queue " + size(path.queueBytes)}
+		key := rowKey{Scenario: "mixed-wan", Transport: t.name, SizeBytes: smallBytes, Path: path.queueName()}
 		d := max(p.duration, wanDuration)
 		if _, err := w.small(ctx, wanSettle); err != nil {
 			return err
@@ -284,7 +287,7 @@ func runMixedWAN(ctx context.Context, p *plan, r *report) error {
 		r.addRound(key, idle.metrics())
 		p.tell(key, idle.metrics())
 		var loaded measurement
-		goodput, err := w.beside(ctx, func() (err error) {
+		goodput, err := w.beside(ctx, bulkSettle, func() (err error) {
 			loaded, err = w.small(ctx, d)
 			return err
 		})
