@@ -21,6 +21,9 @@ var (
 
 func (d *dispatcher) registerObjects() {
 	fetchObject.Handle(d, func(ctx context.Context, q *largeobj.FetchRequest, out Sender[largeobj.Chunk]) error {
+		if c := PeerFrom(ctx).client; c != nil { // the server fetches, and cannot open connections for it
+			defer c.countFetch(ctx, false)()
+		}
 		return objectError(ctx, d.objects.Serve(ctx, q, out.Send))
 	})
 	releaseObjects.Handle(d, func(ctx context.Context, q *largeobj.ReleaseRequest) (*released, error) {
@@ -135,14 +138,19 @@ func (o *objectPeer) fetching(ctx context.Context) (done func()) {
 	if c == nil { // on a server, which cannot open connections
 		return func() {}
 	}
+	return c.countFetch(ctx, true)
+}
+
+// countFetch opens connections for one more fetch, in either direction, and waits for them if it may.
+func (c *Client) countFetch(ctx context.Context, wait bool) (done func()) {
 	n := int(c.fetches.Add(1))
 	for {
 		conns := c.conns.Conns(pool.Bulk)
 		long := len(conns) > 0 && conns[0].Stats().MinRTT >= longFetchRTT
-		if long && n > len(conns) && c.conns.GrowWait(ctx, pool.Bulk) {
+		if long && wait && n > len(conns) && c.conns.GrowWait(ctx, pool.Bulk) {
 			continue
 		}
-		if !long && n > fetchesPerConn*len(conns) {
+		if n > fetchesPerConn*len(conns) || long && !wait && n > len(conns) {
 			c.conns.Grow(pool.Bulk)
 		}
 		return func() { c.fetches.Add(-1) }
