@@ -129,6 +129,7 @@ type Server struct {
 		conns     map[*streams.Conn]struct{}
 		announced []func(context.Context) error // take back what was announced
 		host      *largeobj.Host                // offers shared memory to clients on this host; nil until one has come
+		leaving   bool                          // no new connections are taken; set before draining
 		draining  bool
 		closed    bool
 	}
@@ -192,7 +193,7 @@ func (s *Server) enlist(conn *streams.Conn) (refused string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.mu.closed || s.mu.draining:
+	case s.mu.closed || s.mu.leaving:
 		return shutdownText
 	case len(s.mu.conns) >= cmp.Or(s.cfg.MaxConnections, streams.DefaultMaxConnections):
 		return fmt.Sprintf("the server has %d connections, its limit (ServerConfig.MaxConnections)", len(s.mu.conns))
@@ -257,6 +258,9 @@ func (s *Server) adopt(conn *streams.Conn) {
 // ends first, what is left is canceled and the error says how much that was.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.withdraw(ctx)
+	s.mu.Lock()
+	s.mu.leaving = true // before clients are told, as they connect again at once
+	s.mu.Unlock()
 	for _, c := range s.connections() {
 		c.GoAway(shutdownText) // before the first call is refused, so that it is not made here again
 	}
@@ -316,7 +320,7 @@ func (s *Server) closeNow() {
 		s.mu.Unlock()
 		return
 	}
-	s.mu.closed = true
+	s.mu.closed, s.mu.leaving = true, true
 	if !s.mu.draining {
 		s.mu.draining = true
 		close(s.signal.draining)

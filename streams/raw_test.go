@@ -90,7 +90,7 @@ func dialRawTCP(t testing.TB, addr net.Addr) *tcpTransport {
 	if err := shakeHands(t.Context(), secure); err != nil {
 		t.Fatal(err)
 	}
-	return newTCPTransport(secure, sock, conf, true)
+	return newTCPTransport(secure, sock, conf, true, nil)
 }
 
 // rawPipe connects to a server in memory.

@@ -72,7 +72,7 @@ func DialConn(ctx context.Context, socket net.Conn, cfg Config) (*Conn, error) {
 		_ = socket.Close()
 		return nil, dialError(socket.RemoteAddr(), tcpError(ctx, err))
 	}
-	c := newConn(newTCPTransport(secure, sock, conf, true), conf, true)
+	c := newConn(newTCPTransport(secure, sock, conf, true, nil), conf, true)
 	if err := c.start(ctx); err != nil {
 		return nil, err
 	}
@@ -122,6 +122,8 @@ type TCPListener struct {
 	slots    chan struct{}      // one for each handshake in progress, until somebody accepts the connection
 	wg       sync.WaitGroup     // the goroutine that accepts, and handshakes
 
+	admission *admission
+
 	life    context.Context // ends with Close
 	cancel  context.CancelFunc
 	shaking context.Context // of handshakes; ends soon after life
@@ -129,7 +131,7 @@ type TCPListener struct {
 }
 
 // ListenTCP accepts connections that arrive on ln, which it takes ownership of, also when it fails. At most 256 handshakes are
-// in progress at a time, for at most cfg.HandshakeTimeout each.
+// in progress at a time, for at most cfg.HandshakeTimeout each; connections above cfg.MaxConnections are closed before it.
 func ListenTCP(ln net.Listener, cfg Config) (*TCPListener, error) {
 	conf, err := cfg.withDefaults()
 	if err != nil {
@@ -144,6 +146,7 @@ func ListenTCP(ln net.Listener, cfg Config) (*TCPListener, error) {
 	l := &TCPListener{
 		cfg: conf, tls: tlsConf, ln: ln,
 		accepted: make(chan *tcpTransport, maxTCPUnaccepted), slots: make(chan struct{}, maxTCPHandshakes),
+		admission: &admission{max: int64(conf.MaxConnections), log: conf.Logger},
 	}
 	l.life, l.cancel = context.WithCancel(context.Background()) // a listener is a root: Close ends both
 	l.shaking, l.giveUp = context.WithCancel(context.Background())
@@ -184,6 +187,11 @@ func (l *TCPListener) run() {
 // shake completes the handshake of one connection and has it accepted.
 func (l *TCPListener) shake(socket net.Conn) {
 	defer func() { <-l.slots }()
+	seat, err := l.admission.take(socket.RemoteAddr())
+	if err != nil {
+		_ = socket.Close()
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(l.shaking, l.cfg.HandshakeTimeout, handshakeTimeout(l.cfg))
 	defer cancel()
 	if tcp, ok := socket.(*net.TCPConn); ok {
@@ -193,10 +201,12 @@ func (l *TCPListener) shake(socket net.Conn) {
 	secure := tls.Server(sock, l.tls)
 	if err := shakeHands(ctx, secure); err != nil {
 		_ = socket.Close()
+		seat.leave()
 		l.cfg.Logger.Debug("no handshake over TCP", zap.Stringer("peer", socket.RemoteAddr()), zap.Error(tcpError(ctx, err)))
 		return
 	}
-	t := newTCPTransport(secure, sock, l.cfg, false)
+	seat.establish()
+	t := newTCPTransport(secure, sock, l.cfg, false, seat.leave)
 	select {
 	case <-l.life.Done():
 		refuse(t)

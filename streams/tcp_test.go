@@ -35,7 +35,7 @@ func startTCP(t testing.TB, socket net.Conn, cfg Config, dialer bool) *Conn {
 		t.Fatal(err)
 	}
 	sock := newTCPSocket(socket)
-	c := newConn(newTCPTransport(sock, sock, conf, dialer), conf, dialer)
+	c := newConn(newTCPTransport(sock, sock, conf, dialer, nil), conf, dialer)
 	if err := c.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -537,6 +537,29 @@ func TestTCPListenerClosed(t *testing.T) {
 	if _, err := DialTCP(t.Context(), ln.Addr().String(), Config{TLS: clientTLS}); err == nil {
 		t.Error("connected to a listener that is closed")
 	}
+}
+
+// TestTCPConnectionsAreCounted: those above the limit are closed, and the count comes back.
+func TestTCPConnectionsAreCounted(t *testing.T) {
+	ln := listenTCP(t, Config{Serve: echo, MaxConnections: 1})
+	accepted := acceptOne(t, ln)
+	c, err := DialTCP(t.Context(), ln.Addr().String(), Config{TLS: clientTLS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := <-accepted
+	closeAtEnd(t, c, s)
+	if second, err := DialTCP(t.Context(), ln.Addr().String(), Config{TLS: clientTLS}); err == nil {
+		second.Close()
+		t.Error("a second connection was accepted")
+	}
+	s.Close()
+	accepted = acceptOne(t, ln)
+	third, err := DialTCP(t.Context(), ln.Addr().String(), Config{TLS: clientTLS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, third, <-accepted)
 }
 
 // TestTCPKeepsNoMemory: an idle connection gives back what batches have taken.

@@ -53,6 +53,7 @@ type tcpTransport struct {
 	ended    chan struct{}      // closed when the connection has ended
 	readDone chan struct{}      // closed when readLoop has returned
 	released chan struct{}      // closed when writeLoop has returned, the last of the goroutines
+	onLeave  func()             // called then, unless it is nil
 	timer    *time.Timer        // runs watch
 
 	minRTT, latestRTT, smoothedRTT, deviation atomic.Int64
@@ -103,10 +104,11 @@ type tcpOpened struct {
 	ended   uint64 // how many have ended and their credit is released
 }
 
-// newTCPTransport starts a transport over a connection whose handshake is done, and takes ownership of it.
-func newTCPTransport(secure net.Conn, sock *tcpSocket, cfg *Config, dialer bool) *tcpTransport {
+// newTCPTransport starts a transport over a connection whose handshake is done, and takes ownership of it. onLeave, which may be
+// nil, is called when the socket has been closed.
+func newTCPTransport(secure net.Conn, sock *tcpSocket, cfg *Config, dialer bool, onLeave func()) *tcpTransport {
 	t := &tcpTransport{
-		secure: secure, sock: sock, side: 1, idleTimeout: cfg.IdleTimeout,
+		secure: secure, sock: sock, side: 1, idleTimeout: cfg.IdleTimeout, onLeave: onLeave,
 		limits: [2]uint64{uint64(cfg.MaxStreams + longStreams), uniStreams},
 		wake:   make(chan struct{}, 1), ended: make(chan struct{}), readDone: make(chan struct{}), released: make(chan struct{}),
 	}

@@ -119,6 +119,9 @@ func (t *tcpTransport) leave() {
 	t.sock.idle()
 	_ = t.sock.Conn.Close() // nothing is left to fail
 	<-t.readDone
+	if t.onLeave != nil {
+		t.onLeave()
+	}
 }
 
 // farewell sends what has been encrypted and ends this side's direction of the connection.
