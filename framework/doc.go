@@ -39,6 +39,8 @@
 // so that neither makes small calls wait. Package streams has the details and the measurements, wire the protocol.
 //
 // Between processes of one host, requests and responses from 4 KiB on go through memory that both share, and a field of type
-// largeobj.Ref passes data of any size; see package largeobj. Over a network, messages from 1 KiB on are compressed where that
-// has been measured to pay ([CompressAdaptive]): each method and direction learns from its own messages which codec does what. The messages of a stream that resemble each other are sent as differences.
+// largeobj.Ref passes data of any size; see package largeobj. Over a network, messages are made
+// shorter where that has been measured to pay ([CompressAdaptive]): lists are packed, bodies compressed, what repeats in unary
+// calls is sent as a reference and what changes in streams as a difference. Each method and direction learns from its own
+// messages; [Messages] shows and changes what it does. Package content, below this one, has the rules.
 package framework
