@@ -156,7 +156,7 @@ func TestFailedEndpointIsLeftAloneForADoublingTime(t *testing.T) {
 func TestNextEndpointIsTried(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		n.setDown("a:1", errRefused)
-		p := open("static:///a:1,b:2", Config[*testConn]{})
+		p := open("static:///a:1,b:2", Config[*testConn]{Policy: PickFirst})
 		if c := get(t, p, Main); c.address != "b:2" {
 			t.Errorf("connected to %s", c.address)
 		}
