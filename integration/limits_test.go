@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -74,7 +75,11 @@ var passages = []passage{
 				return err
 			}
 		}
-		_ = d.Send(b) // if the call has ended meanwhile, Recv says why
+		if err := d.Send(b); err != nil {
+			if e, ok := errors.AsType[*framework.Error](err); !ok || !e.Remote {
+				return err
+			} // otherwise the call has ended meanwhile, and Recv says why
+		}
 		_, err = d.Recv()
 		return err
 	}},
