@@ -124,7 +124,7 @@ func TestReceiverGrantsWhatItReads(t *testing.T) {
 		})})
 		control := openRawControl(t, peer)
 		granted := make(map[uint64]uint64)
-		go func() { // ends with the connection
+		handlers.Go(func() { // ends with the connection
 			r := newFrameReader(control, laneReadBytes, wire.MaxHelloBytes, "")
 			defer r.release()
 			for {
@@ -140,7 +140,7 @@ func TestReceiverGrantsWhatItReads(t *testing.T) {
 					granted[c.Stream] = c.Limit
 				}
 			}
-		}()
+		})
 		payload := make([]byte, 50<<10)
 		s := openRaw(t, peer, []byte{prefaceCall | byte(wire.ClassBulk)}, frameOf(wire.FrameHead{Type: wire.FrameRequest, Kind: wire.ClientStream}, 0x83, 1, 0, 0))
 		unread := openRaw(t, peer, []byte{prefaceCall | byte(wire.ClassBulk)}, frameOf(wire.FrameHead{Type: wire.FrameRequest, Kind: wire.Bidi}, 0x83, 1, 0, 0))
