@@ -2,7 +2,6 @@ package codec
 
 import (
 	"fmt"
-	"math"
 	"math/bits"
 	"math/rand/v2"
 	"sync/atomic"
@@ -42,7 +41,7 @@ type packSite struct {
 
 // site is what is known about a field. All of it may be a little out of date: nobody waits for anybody else.
 type site struct {
-	figures atomic.Uint64 // of the packed form: packed/plain size and nanoseconds per plain byte, each a float32
+	figures compress.Average // of the packed form: packed/plain size and nanoseconds per plain byte
 	samples atomic.Uint64
 	level   atomic.Uint32 // of backing off, 0 to packBackoff
 	pin     atomic.Uint32 // 0, or pinPlain or pinPacked
@@ -107,7 +106,7 @@ func (p *Packer) Stats(path compress.Path) []FieldStats {
 		if info.column {
 			cost = columnCost
 		}
-		if size, nanos, ok := s.load(); ok {
+		if size, nanos, ok := s.figures.Load(); ok {
 			f.Ratio, f.NanosPerByte = 1/float64(size), float64(nanos)
 			f.Packed = pays(size, nanos, cost)
 		}
@@ -119,11 +118,6 @@ func (p *Packer) Stats(path compress.Path) []FieldStats {
 	return all
 }
 
-func (s *site) load() (size, nanos float32, ok bool) {
-	b := s.figures.Load()
-	return math.Float32frombits(uint32(b >> 32)), math.Float32frombits(uint32(b)), b != 0
-}
-
 func pays(size, nanos, cost float32) bool { return nanos+size*cost < cost }
 
 // choose reports whether the next list of the site is packed where a byte costs so many nanoseconds, and whether that is
@@ -132,7 +126,7 @@ func (s *site) choose(n int, cost float32, dice uint32) (packed, sample bool) {
 	if pin := s.pin.Load(); pin != 0 {
 		return pin == pinPacked, false
 	}
-	size, nanos, ok := s.load()
+	size, nanos, ok := s.figures.Load()
 	if !ok || s.samples.Load() < packTries {
 		return true, true
 	}
@@ -144,22 +138,9 @@ func (s *site) choose(n int, cost float32, dice uint32) (packed, sample bool) {
 
 // observe notes what packing did to a list: the sizes, and the time that packing and unpacking takes.
 func (s *site) observe(plain, sent int, spent time.Duration, cost float32) {
-	size := float32(sent) / float32(plain)
-	nanos := max(float32(spent)/float32(plain), math.SmallestNonzeroFloat32)
 	samples := s.samples.Add(1)
-	if oldSize, old, ok := s.load(); ok {
-		size = oldSize + (size-oldSize)/4
-		// As with compress.Chooser: what makes a sample slow is often not the codec.
-		switch {
-		case samples <= packTries:
-			nanos = min(nanos, old)
-		case nanos < old:
-			nanos = (nanos + old) / 2
-		default:
-			nanos = old + (min(nanos, 4*old)-old)/8
-		}
-	}
-	s.figures.Store(uint64(math.Float32bits(size))<<32 | uint64(math.Float32bits(nanos)))
+	s.figures.Observe(float32(sent)/float32(plain), float32(spent)/float32(plain), 1./4, samples <= packTries)
+	size, nanos, _ := s.figures.Load()
 	switch level := s.level.Load(); {
 	case samples <= packTries:
 	case pays(size, nanos, cost):

@@ -1,7 +1,6 @@
 package compress
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +43,7 @@ func (p Path) Cost() float64 {
 // Choosers are safe for concurrent use.
 type Chooser struct {
 	codecs  []Codec
-	figures []figure
+	figures []Average     // of codecs: encoded/plain, and nanoseconds per plain byte
 	count   atomic.Uint64 // messages of MinBytes or more
 	pinned  atomic.Uint32 // a codec plus one; 0: none
 
@@ -52,19 +51,6 @@ type Chooser struct {
 		sync.Mutex          // held by those who write figures
 		samples    []uint64 // for each of codecs
 	}
-}
-
-// figure is the moving averages of one codec: encoded/plain, and nanoseconds per plain byte, each a float32. Before the
-// first sample it is 0.
-type figure struct{ bits atomic.Uint64 }
-
-func (f *figure) load() (size, nanos float32, ok bool) {
-	b := f.bits.Load()
-	return math.Float32frombits(uint32(b >> 32)), math.Float32frombits(uint32(b)), b != 0
-}
-
-func (f *figure) store(size, nanos float32) {
-	f.bits.Store(uint64(math.Float32bits(size))<<32 | uint64(math.Float32bits(nanos)))
 }
 
 // NewChooser returns a Chooser among [None] and those codecs, which the peer has to know: usually [S2] and [Zstd], for a
@@ -76,7 +62,7 @@ func NewChooser(codecs ...Codec) *Chooser {
 			c.codecs = append(c.codecs, codec)
 		}
 	}
-	c.figures = make([]figure, len(c.codecs))
+	c.figures = make([]Average, len(c.codecs))
 	c.mu.samples = make([]uint64, len(c.codecs))
 	return c
 }
@@ -119,7 +105,7 @@ func (c *Chooser) best(p Path) Codec {
 	perByte := p.Cost()
 	best, least := None, perByte
 	for i := range c.figures {
-		size, nanos, ok := c.figures[i].load()
+		size, nanos, ok := c.figures[i].Load()
 		if cost := float64(nanos) + float64(size)*perByte; ok && cost < least {
 			best, least = c.codecs[i], cost
 		}
@@ -135,26 +121,9 @@ func (c *Chooser) Observe(codec Codec, plain, sent int, spent time.Duration) {
 	if i < 0 || plain <= 0 || sent < 0 || spent < 0 {
 		return
 	}
-	size := float32(sent) / float32(plain)
-	nanos := max(float32(spent)/float32(plain), math.SmallestNonzeroFloat32)
-
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := &c.figures[i]
-	if oldSize, old, ok := f.load(); ok {
-		size = oldSize + (size-oldSize)/4
-		// What makes a sample slow is often not the codec: a pool that is empty, a thread that had to wait. So the average
-		// goes down fast and up slowly, and the first samples count by the fastest.
-		switch {
-		case c.mu.samples[i] < tries:
-			nanos = min(nanos, old)
-		case nanos < old:
-			nanos = (nanos + old) / 2
-		default:
-			nanos = old + (min(nanos, 4*old)-old)/8
-		}
-	}
-	f.store(size, nanos)
+	c.figures[i].Observe(float32(sent)/float32(plain), float32(spent)/float32(plain), 1./4, c.mu.samples[i] < tries)
 	c.mu.samples[i]++
 }
 
@@ -190,7 +159,7 @@ func (c *Chooser) Stats(p Path) Stats {
 	defer c.mu.Unlock()
 	for i, codec := range c.codecs {
 		f := Figure{Codec: codec, Samples: c.mu.samples[i]}
-		if size, nanos, ok := c.figures[i].load(); ok {
+		if size, nanos, ok := c.figures[i].Load(); ok {
 			f.Ratio, f.NanosPerByte = 1/float64(size), float64(nanos)
 		}
 		s.Figures = append(s.Figures, f)

@@ -1,9 +1,10 @@
 package content
 
 import (
-	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/mycel-rpc/mycel/wire/compress"
 )
 
 const (
@@ -28,8 +29,8 @@ const (
 // taken: encoded and decoded, and sent. While remembering loses it is tried again now and then, less and less often.
 // Races between messages only blur it.
 type ways struct {
-	turn, next, lost  atomic.Int64 // messages; when the next trial begins; trials lost in a row
-	remembered, other figure
+	turn, next, lost  atomic.Int64     // messages; when the next trial begins; trials lost in a row
+	remembered, other compress.Average // bytes and nanoseconds for a message
 }
 
 // remember reports whether the next message, of about n bytes, is to be remembered where a byte costs so many nanoseconds, and
@@ -57,41 +58,22 @@ func (w *ways) remember(n int, perByte float64) (remember, rated bool) {
 
 // pay reports whether remembering costs less than not to.
 func (w *ways) pay(perByte float64) bool {
-	remembered, ok := w.remembered.cost(perByte)
-	other, known := w.other.cost(perByte)
+	remembered, ok := cost(&w.remembered, perByte)
+	other, known := cost(&w.other, perByte)
 	return ok && (!known || remembered < other)
 }
 
 // observe learns from a message: the size of what is sent, and the time to encode it, which its receiver adds a third to.
 func (w *ways) observe(remembered bool, bytes int, spent time.Duration) {
-	f := &w.other
+	a := &w.other
 	if remembered {
-		f = &w.remembered
+		a = &w.remembered
 	}
-	f.observe(float32(bytes), float32(spent+spent/3))
+	a.Observe(float32(bytes), float32(spent+spent/3), 1./8, false)
 }
 
-// A figure is the moving averages of one way: bytes and nanoseconds for a message, each a float32. Before the first sample it
-// is 0.
-type figure struct{ bits atomic.Uint64 }
-
-func (f *figure) cost(perByte float64) (nanos float64, known bool) {
-	b := f.bits.Load()
-	return float64(math.Float32frombits(uint32(b))) + float64(math.Float32frombits(uint32(b>>32)))*perByte, b != 0
-}
-
-func (f *figure) observe(bytes, nanos float32) {
-	nanos = max(nanos, 1)
-	if b := f.bits.Load(); b != 0 {
-		oldBytes, old := math.Float32frombits(uint32(b>>32)), math.Float32frombits(uint32(b))
-		bytes = oldBytes + (bytes-oldBytes)/8
-		// What makes a sample slow is often something else, such as a thread that had to wait. So the average goes down fast
-		// and up slowly.
-		if nanos < old {
-			nanos = (nanos + old) / 2
-		} else {
-			nanos = old + (min(nanos, 4*old)-old)/8
-		}
-	}
-	f.bits.Store(uint64(math.Float32bits(bytes))<<32 | uint64(math.Float32bits(nanos)))
+// cost returns what a message costs where a byte costs so many nanoseconds.
+func cost(a *compress.Average, perByte float64) (nanos float64, known bool) {
+	bytes, spent, known := a.Load()
+	return float64(spent) + float64(bytes)*perByte, known
 }
