@@ -25,4 +25,10 @@ func enterBackground(k *content.Kind, class Class, n int) bool {
 	return true
 }
 
+// enterDecode is enterBackground for a message that has arrived, whose body has n bytes and is encoded as c says. One that may
+// have to wait for its peer takes no turn: nobody else's message waits for that.
+func enterDecode(k *content.Kind, class Class, c uint8, n int) bool {
+	return !content.MayWait(c) && enterBackground(k, class, n)
+}
+
 func leaveBackground() { <-background }

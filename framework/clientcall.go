@@ -302,7 +302,7 @@ func (c *clientCall) decode(ref *wire.SchemaRef, b *wire.Buffer, n int, msg any)
 		return convert(c.ctx, err)
 	}
 	body, shared := b.Message(n)
-	if enterBackground(c.info.spec.rsp, c.info.Class, len(body)) {
+	if enterDecode(c.info.spec.rsp, c.info.Class, ref.Codec, len(body)) {
 		defer leaveBackground()
 	}
 	in := content.In{

@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/mycel-rpc/mycel/dedup"
 	"github.com/mycel-rpc/mycel/largeobj"
+	"github.com/mycel-rpc/mycel/wire"
 	"github.com/mycel-rpc/mycel/wire/compress"
 )
 
@@ -450,5 +452,58 @@ func TestFieldsArePinned(t *testing.T) {
 	}
 	if m.PinField("Name", true) == nil || report.Responses().PinField("Text", true) == nil || m.UnpinField("Name") == nil {
 		t.Error("fields that cannot be packed were pinned")
+	}
+}
+
+// TestWhatMayWaitHoldsUpNobody: a large message of class bulk whose decoding may have to wait for its peer does not take the turn
+// of others meanwhile.
+func TestWhatMayWaitHoldsUpNobody(t *testing.T) {
+	keep := NewUnary[page, page]("table.v1/Keep", WithClass(ClassBulk))
+	c := overLoopback(t, ServerConfig{}, ClientConfig{}, func(r Registrar) {
+		keep.Handle(r, func(_ context.Context, q *page) (*page, error) { return &page{q.Text[:10]}, nil })
+	})
+	body, err := keep.sp.req.AppendGeneric(nil, &page{logText(backgroundBytes)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := dedup.NewEncoder(dedup.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	halves := []dedup.Field{{End: len(body) / 2}, {End: len(body)}}
+	table.Append(nil, body, halves)
+	frame := table.Append(nil, body, halves) // at the second sight they go into slots
+	if dedup.Form(frame[0]) != dedup.FormPieces {
+		t.Fatalf("a frame of form %d", frame[0])
+	}
+	for range cap(background) { // all turns are taken
+		background <- struct{}{}
+	}
+	defer func() {
+		for range cap(background) {
+			leaveBackground()
+		}
+	}()
+	conn, err := c.conn(t.Context(), &keep.sp.info, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := wire.NewBuffer(len(frame) + 100)
+	b.B = wire.AppendRequest(b.B, &wire.Request{Name: []byte(keep.Name()), Schema: wire.SchemaRef{Codec: 64}})
+	b.B = append(b.B, frame...)
+	call, err := conn.Start(t.Context(), ClassBulk, KindUnary, true, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer call.Close(wire.Cancel{Code: Canceled})
+	_, answer, err := call.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Release()
+	var r wire.Response
+	if _, err := wire.ParseResponse(answer.B, &r); err != nil || r.Status.Code != OK {
+		t.Errorf("answered with %+v, %v", r.Status, err)
 	}
 }

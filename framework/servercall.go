@@ -274,7 +274,7 @@ func (c *serverCall) Recv(msg any) error {
 		arg := c.arg
 		c.arg = nil
 		defer c.in.Payload.ReleaseBody()
-		if enterBackground(c.m.sp.req, c.in.Class, len(arg)) {
+		if enterDecode(c.m.sp.req, c.in.Class, c.packing, len(arg)) {
 			defer leaveBackground()
 		}
 		in := c.decoder()

@@ -13,6 +13,9 @@ import (
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
 
+// MayWait reports whether decoding a body that is encoded as c says may have to wait for the peer.
+func MayWait(c uint8) bool { return c&codecDedup != 0 }
+
 // An In decodes messages of one side of a call.
 type In struct {
 	*Kind
@@ -86,7 +89,7 @@ const frameRoom = 4 << 10
 // plain returns the plain body of a message that is compressed, or a frame of package dedup, or both. The caller releases it.
 func (in *In) plain(c uint8, body []byte) (*wire.Buffer, error) {
 	packing, limit := compress.Codec(c&^codecDedup), in.Limit
-	if c&codecDedup == 0 {
+	if !MayWait(c) {
 		return in.unpacked(packing, body, limit)
 	}
 	if packing == compress.None {
