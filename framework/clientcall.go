@@ -158,7 +158,7 @@ func (c *clientCall) encodeRequest(conn *streams.Conn, msg any) (*wire.Buffer, e
 		h.Name = []byte(sp.info.Method)
 	}
 	if msg == nil {
-		b := wire.NewBuffer(headerRoom)
+		b := wire.NewBuffer(content.HeaderRoom)
 		b.B = wire.AppendRequest(b.B, &h)
 		return b, nil
 	}

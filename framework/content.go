@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mycel-rpc/mycel/framework/internal/content"
+	"github.com/mycel-rpc/mycel/wire/codec"
 	"github.com/mycel-rpc/mycel/wire/compress"
 	"github.com/mycel-rpc/mycel/wire/schema"
 )
@@ -118,21 +119,20 @@ func (m Messages) Stats() MessageStats {
 // PinField makes messages have the lists of a field packed, or never, whatever that costs. The name is that in
 // [MessageStats].Fields; an error says that there is no such field.
 func (m Messages) PinField(field string, packed bool) error {
-	if m.k.Packer() == nil {
-		return fmt.Errorf("framework: %s has no field that can be packed", m.k.Name())
-	}
-	if err := m.k.Packer().Pin(field, packed); err != nil {
-		return fmt.Errorf("framework: %s: %w", m.k.Name(), err)
-	}
-	return nil
+	return m.setPin(func(p *codec.Packer) error { return p.Pin(field, packed) })
 }
 
 // UnpinField gives the decision back to what is measured.
 func (m Messages) UnpinField(field string) error {
-	if m.k.Packer() == nil {
+	return m.setPin(func(p *codec.Packer) error { return p.Unpin(field) })
+}
+
+func (m Messages) setPin(set func(*codec.Packer) error) error {
+	p := m.k.Packer()
+	if p == nil {
 		return fmt.Errorf("framework: %s has no field that can be packed", m.k.Name())
 	}
-	if err := m.k.Packer().Unpin(field); err != nil {
+	if err := set(p); err != nil {
 		return fmt.Errorf("framework: %s: %w", m.k.Name(), err)
 	}
 	return nil

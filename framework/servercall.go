@@ -231,9 +231,6 @@ func (c *serverCall) handle() (err error) {
 	return nil
 }
 
-// headerRoom is what a response has besides its message, usually.
-const headerRoom = 400
-
 // respond ends the call. It takes ownership of c.out.
 func (c *serverCall) respond(st wire.Status) {
 	b := c.out
@@ -261,7 +258,7 @@ func (c *serverCall) respond(st wire.Status) {
 		extra.mu.headerSent = true
 		extra.mu.Unlock()
 	}
-	whole := wire.NewBuffer(headerRoom + len(body))
+	whole := wire.NewBuffer(content.HeaderRoom + len(body))
 	whole.B = wire.AppendResponse(whole.B, &r)
 	whole.Body = len(whole.B)
 	whole.B = append(whole.B, body...)

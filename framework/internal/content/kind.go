@@ -119,11 +119,11 @@ func (k *Kind) count(plain, sent int, form dedup.Form, c compress.Codec) {
 	}
 }
 
-// headerRoom is what a buffer for a message has for everything else: headers, an inline schema.
-const headerRoom = 400
+// HeaderRoom is what a buffer for a message has for everything else, in bytes: headers, an inline schema.
+const HeaderRoom = 400
 
 // buffer returns a buffer that a message like the last ones fits into, with its headers.
-func (k *Kind) buffer() *wire.Buffer { return wire.NewBuffer(headerRoom + k.size.expected()) }
+func (k *Kind) buffer() *wire.Buffer { return wire.NewBuffer(HeaderRoom + k.size.expected()) }
 
 // A sizeHint remembers how large messages of a kind are, so that a buffer need not grow while one is encoded.
 type sizeHint struct{ bytes atomic.Int64 }

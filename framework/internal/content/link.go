@@ -69,9 +69,6 @@ func Offer(tableBytes int) wire.TableOffer {
 // Switch turns the layer on or off for what this side sends on the connection. What arrives is always understood.
 func (l *Link) Switch(on bool) { l.off.Store(!on) }
 
-// On reports whether the layer is on for what this side sends.
-func (l *Link) On() bool { return !l.off.Load() }
-
 // Principal returns the number of a principal for whom this side makes calls on the connection, 0 for the empty name. There
 // are numbers for [MaxPrincipals]; the others share one that has no table.
 func (l *Link) Principal(name string) uint64 {

@@ -55,7 +55,7 @@ func (o *Out) Buffer() *wire.Buffer { return o.buffer() }
 
 // Payload returns such a buffer for the message of a unary call, which may travel through memory shared with the peer.
 func (o *Out) Payload() *wire.Buffer {
-	return o.Link.conn.NewPayload(headerRoom + o.size.expected())
+	return o.Link.conn.NewPayload(HeaderRoom + o.size.expected())
 }
 
 // Prepare decides how the message is encoded. Errors: *[EncodeError], *[SizeError].
