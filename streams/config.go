@@ -131,6 +131,14 @@ type Config struct {
 	Logger *zap.Logger
 }
 
+// verifyHost makes TLS verify that the server is the host, unless it says what server it is to be.
+func (c *Config) verifyHost(host string) {
+	if c.TLS != nil && c.TLS.ServerName == "" {
+		c.TLS = c.TLS.Clone()
+		c.TLS.ServerName = host
+	}
+}
+
 // Validate reports whether the configuration is in range, TLS aside.
 func (c Config) Validate() error {
 	_, err := c.withDefaults()

@@ -83,10 +83,7 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("streams: opening a UDP socket: %w", err)
 	}
-	if cfg.TLS != nil && cfg.TLS.ServerName == "" {
-		cfg.TLS = cfg.TLS.Clone()
-		cfg.TLS.ServerName = host
-	}
+	cfg.verifyHost(host)
 	return dialPacket(ctx, socket, addr, cfg, conf.ListenPacket)
 }
 

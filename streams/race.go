@@ -108,10 +108,7 @@ func (d *Dialer) Dial(ctx context.Context, address string, cfg Config) (*Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("streams: address %q: %w", address, err)
 	}
-	if cfg.TLS != nil && cfg.TLS.ServerName == "" {
-		cfg.TLS = cfg.TLS.Clone()
-		cfg.TLS.ServerName = host
-	}
+	cfg.verifyHost(host)
 	addr, err := resolveUDP(ctx, address)
 	if err != nil {
 		return nil, err
@@ -128,20 +125,8 @@ func (d *Dialer) Dial(ctx context.Context, address string, cfg Config) (*Conn, e
 			key += " from " + local.Addr().String()
 		}
 	}
-	r.path = d.path(key)
+	r.path = getOrAdd(d.paths, key)
 	return r.run(ctx)
-}
-
-// path returns what is known of the way to a server.
-func (d *Dialer) path(key string) *racePath {
-	if p, ok := d.paths.Get(key); ok {
-		return p
-	}
-	p := new(racePath)
-	if known, ok, _ := d.paths.PeekOrAdd(key, p); ok {
-		return known
-	}
-	return p
 }
 
 // racePath is what is known of the way to a server.

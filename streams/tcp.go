@@ -42,10 +42,7 @@ func DialTCP(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("streams: no connection over TCP: %w", tcpError(ctx, err))
 	}
-	if cfg.TLS != nil && cfg.TLS.ServerName == "" {
-		cfg.TLS = cfg.TLS.Clone()
-		cfg.TLS.ServerName = host
-	}
+	cfg.verifyHost(host)
 	return DialConn(ctx, socket, cfg)
 }
 

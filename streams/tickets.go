@@ -42,14 +42,19 @@ func NewTickets() *Tickets {
 }
 
 func (t *Tickets) of(server string) *remembered {
-	if r, ok := t.byServer.Get(server); ok {
-		return r
+	return getOrAdd(t.byServer, server)
+}
+
+// getOrAdd returns what is in the cache under the key, a new value if there is none.
+func getOrAdd[V any](c *lru.Cache[string, *V], key string) *V {
+	if v, ok := c.Get(key); ok {
+		return v
 	}
-	r := new(remembered)
-	if other, ok, _ := t.byServer.PeekOrAdd(server, r); ok {
+	v := new(V)
+	if other, ok, _ := c.PeekOrAdd(key, v); ok {
 		return other
 	}
-	return r
+	return v
 }
 
 // sessionCache is the memory of one server as crypto/tls wants it, which asks with a key of its own.
