@@ -93,3 +93,14 @@ func ExampleBlockEncoder() {
 	fmt.Println(bytes.Equal(got, body))
 	// Output: true
 }
+
+// An average forgets what made one sample slow.
+func ExampleAverage() {
+	var a compress.Average
+	for _, nanos := range []float32{100, 104, 5000, 100} {
+		a.Observe(0.5, nanos, 1./4, false)
+	}
+	size, nanos, _ := a.Load()
+	fmt.Printf("%.2f %.0f\n", size, nanos)
+	// Output: 0.50 119
+}
