@@ -242,7 +242,7 @@ func (c *Client) Open(ctx context.Context, info *CallInfo) (Stream, error) { ret
 // openOne is the ClientFunc behind the interceptors.
 func (c *Client) openOne(ctx context.Context, info *CallInfo) (Stream, error) {
 	c.retry.budget.calls.Add(1)
-	if info.hedge != nil && info.Kind == KindUnary && info.Idempotent {
+	if info.hedge != nil && info.Kind == KindUnary && info.Idempotent && !info.spec.linked {
 		return openHedged(ctx, info, c)
 	}
 	return openCall(ctx, info, c)

@@ -13,7 +13,8 @@ import (
 // Hedge lets a unary call of an [Idempotent] method be made a second time, elsewhere, when no answer has come within Delay, and so on
 // until there are Max calls at once. The first answer counts and the others are canceled. (J. Dean and L. A. Barroso, The tail
 // at scale, 2013.) Choose the delay so that few calls take longer, for example the 95th percentile; hedges are also bounded by ClientConfig.RetryShare.
-// Calls of other kinds and methods are never hedged.
+// Calls of other kinds and methods are never hedged, nor those whose messages refer to large objects: nobody would release those in
+// an answer that does not count.
 type Hedge struct {
 	// Delay is how long to wait for an answer before another call is made. It must be positive.
 	Delay time.Duration
