@@ -65,6 +65,8 @@ type Conn struct {
 	leavesSoon atomic.Bool              // a goaway of the peer is expected: it has refused a call because it leaves
 	leaving    atomic.Bool              // this side sent goaway
 	retired    atomic.Bool              // this side starts no more calls
+	pings      atomic.Uint64            // the nonce of the last ping that was sent
+	pongs      atomic.Uint64            // the nonce of the last pong that has arrived
 	silent     atomic.Bool              // the peer has left a ping without an answer while calls wait
 	peerLoad   atomic.Pointer[peerLoad] // what the peer last said of its load; nil before it has
 
@@ -77,6 +79,7 @@ type Conn struct {
 		idle     chan struct{} // capacity 1; sent to when a count of calls reaches zero
 		busy     chan struct{} // capacity 1; sent to when a call starts on an idle connection
 		closed   chan struct{} // closed when the last goroutine has returned
+		pong     chan struct{} // capacity 1; sent to when a pong arrives
 	}
 
 	mu struct {
@@ -117,6 +120,7 @@ func newConn(t transport, cfg *Config, dialer bool) *Conn {
 	c.adapt.init()
 	c.signal.control = make(chan struct{})
 	c.signal.hello = make(chan struct{})
+	c.signal.pong = make(chan struct{}, 1)
 	c.signal.drained = make(chan struct{})
 	c.signal.idle = make(chan struct{}, 1)
 	c.signal.busy = make(chan struct{}, 1)

@@ -97,6 +97,11 @@ func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
 		p, err := wire.ParsePing(payload)
 		if err == nil {
 			c.loadTold(p.Load)
+			c.pongs.Store(p.Nonce)
+			select {
+			case c.signal.pong <- struct{}{}:
+			default:
+			}
 		}
 		return err
 	case wire.FrameGoAway:
@@ -336,7 +341,6 @@ type heartbeat struct {
 	since    time.Time // when something last arrived; zero at the start
 	looked   time.Time // when last looked at
 	asked    time.Time // when the last ping was sent
-	nonce    uint64
 	moved    time.Time // when another socket was tried last
 }
 
@@ -382,7 +386,13 @@ func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 }
 
 func (h *heartbeat) ping(c *Conn, now time.Time) {
-	h.nonce++
 	h.asked = now
-	c.sendControl(wire.FramePing, wire.AppendPing(nil, wire.Ping{Nonce: h.nonce, Load: c.ownLoad()}))
+	c.ping()
+}
+
+// ping sends a ping and returns its nonce; those of later pings are larger.
+func (c *Conn) ping() uint64 {
+	nonce := c.pings.Add(1)
+	c.sendControl(wire.FramePing, wire.AppendPing(nil, wire.Ping{Nonce: nonce, Load: c.ownLoad()}))
+	return nonce
 }

@@ -344,9 +344,9 @@ func (t *quicTransport) close(code uint64, text string) {
 	t.release()
 }
 
-func (t *quicTransport) rebind(ctx context.Context) (<-chan struct{}, error) {
+func (t *quicTransport) rebind(ctx context.Context) error {
 	if t.socket == nil {
-		return nil, errors.ErrUnsupported
+		return errors.ErrUnsupported
 	}
 	return t.socket.rebind(ctx)
 }

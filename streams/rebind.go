@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/mycel-rpc/mycel/wire"
 )
 
 // Rebind moves a connection that this side dialed to another UDP socket, from [Config.ListenPacket], and so to another port and
-// to whatever network the host now uses (RFC 9000, section 9). Calls go on. It returns when something has arrived on the new
-// socket; when ctx ends before, the connection uses the new socket nevertheless, as there is no way back.
+// to whatever network the host now uses (RFC 9000, section 9). Calls go on. It returns when the server has answered on the new
+// socket and so sends there; when ctx ends before, the connection uses the new socket nevertheless, as there is no way back.
+// Who moves again before that may lose the connection: the server examines each address under another connection ID, has three
+// to spare, and gets further ones only from a client that it reaches.
 //
 // It is seldom needed: when an address is translated anew, or the host moves to another network, packets simply come from
 // elsewhere and the server follows. A connection whose peer is silent while calls wait ([Config.Silent]) does this by
@@ -23,7 +23,7 @@ import (
 // returned; the cause of ctx.
 func (c *Conn) Rebind(ctx context.Context) error {
 	t, ok := c.t.(interface {
-		rebind(context.Context) (<-chan struct{}, error)
+		rebind(context.Context) error
 	})
 	if !ok || !c.dialer {
 		return fmt.Errorf("streams: moving a connection of kind %q to another socket: %w", c.t.stats().Transport, errors.ErrUnsupported)
@@ -31,29 +31,28 @@ func (c *Conn) Rebind(ctx context.Context) error {
 	if err := c.Confirmed(ctx); err != nil {
 		return err
 	}
-	heard, err := t.rebind(ctx)
-	if err != nil {
+	if err := t.rebind(ctx); err != nil {
 		if c.Err() != nil {
 			return c.Err()
 		}
 		return err
 	}
 	c.log.Info("connection moved to another socket", zap.Stringer("peer", c.t.remoteAddr()), zap.Stringer("local", c.t.localAddr()))
-	timer := time.NewTimer(0) // fires at once
-	defer timer.Stop()
-	for {
+	first := c.ping() // so that the server has something to answer, and learns the address
+	again := time.NewTicker(tick)
+	defer again.Stop()
+	for c.pongs.Load() < first {
 		select {
-		case <-heard:
-			return nil
-		case <-timer.C: // so that the server has something to answer, and learns the address
-			c.sendControl(wire.FramePing, wire.AppendPing(nil, wire.Ping{Load: uint64(c.serving.Load())}))
-			timer.Reset(tick)
+		case <-c.signal.pong:
+		case <-again.C:
+			c.ping()
 		case <-c.ctx.Done():
 			return c.Err()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+	return nil
 }
 
 // elsewhereAgain is how long a connection gives each socket that it tries when its peer is silent. A server sends to where it

@@ -174,8 +174,8 @@ func TestManyRebinds(t *testing.T) {
 			if err := c.Rebind(t.Context()); err != nil {
 				t.Fatalf("the %d. time: %v", i, err)
 			}
-			if took := time.Since(begun); took != p.rtt {
-				t.Errorf("the %d. time took %v, want %v", i, took, p.rtt)
+			if took, want := time.Since(begun), 2*p.rtt; took != want { // one for the question of the server, one for the answer to ours
+				t.Errorf("the %d. time took %v, want %v", i, took, want)
 			}
 			if _, st, err := call(t.Context(), c, wire.ClassRPC, nil); err != nil || st.Code != wire.OK {
 				t.Fatalf("after the %d. time: %v, %v", i, st, err)
@@ -183,7 +183,6 @@ func TestManyRebinds(t *testing.T) {
 			if now := c.LocalAddr().String(); now == before {
 				t.Errorf("the %d. time it stays at %s", i, now)
 			}
-			time.Sleep(10 * time.Second) // a server looks at three paths at a time
 		}
 		if n := c.Stats().Rebinds; int(n) != cap(others) {
 			t.Errorf("counted %d, want %d", n, cap(others))

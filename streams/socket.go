@@ -41,22 +41,14 @@ type realSocket struct {
 	net.PacketConn
 	udp   *net.UDPConn // the same; nil if it is none
 	batch *ipv4.PacketConn
-	heard chan struct{} // closed when something has arrived
-	once  atomic.Bool
 }
 
 func newRealSocket(conn net.PacketConn) *realSocket {
-	r := &realSocket{PacketConn: conn, heard: make(chan struct{})}
+	r := &realSocket{PacketConn: conn}
 	if r.udp, _ = conn.(*net.UDPConn); r.udp != nil {
 		r.batch = ipv4.NewPacketConn(r.udp)
 	}
 	return r
-}
-
-func (r *realSocket) hear() {
-	if !r.once.Load() && r.once.CompareAndSwap(false, true) {
-		close(r.heard)
-	}
 }
 
 // newSocket returns a socket over conn, and what to give to quic-go, which does more with a UDP socket of the kernel.
@@ -70,14 +62,14 @@ func newSocket(conn net.PacketConn, open func(context.Context) (net.PacketConn, 
 	return s, s
 }
 
-// rebind replaces the real socket. It returns a channel that is closed when something has arrived on the new one.
-func (s *socket) rebind(ctx context.Context) (heard <-chan struct{}, err error) {
+// rebind replaces the real socket.
+func (s *socket) rebind(ctx context.Context) error {
 	if s.open == nil {
-		return nil, fmt.Errorf("streams: a connection on a socket that was given cannot use another one: %w", errors.ErrUnsupported)
+		return fmt.Errorf("streams: a connection on a socket that was given cannot use another one: %w", errors.ErrUnsupported)
 	}
 	conn, err := s.open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("streams: opening another UDP socket: %w", err)
+		return fmt.Errorf("streams: opening another UDP socket: %w", err)
 	}
 	next := newRealSocket(conn)
 	s.mu.Lock()
@@ -86,9 +78,9 @@ func (s *socket) rebind(ctx context.Context) (heard <-chan struct{}, err error) 
 	if s.mu.closed || (old.udp == nil) != (next.udp == nil) {
 		_ = conn.Close()
 		if s.mu.closed {
-			return nil, ErrClosed
+			return ErrClosed
 		}
-		return nil, errors.New("streams: ListenPacket returned sockets of different kinds")
+		return errors.New("streams: ListenPacket returned sockets of different kinds")
 	}
 	if next.udp != nil {
 		copySocketOptions(next.udp, old.udp)
@@ -99,7 +91,7 @@ func (s *socket) rebind(ctx context.Context) (heard <-chan struct{}, err error) 
 	s.current.Store(next)
 	s.rebinds.Add(1)
 	_ = old.Close() // wakes who reads from it, who goes on with the new one
-	return next.heard, nil
+	return nil
 }
 
 // lost reports whether an error of a send means that the packet was lost and the next one need not be.
@@ -123,7 +115,6 @@ func (s *socket) ReadFrom(p []byte) (int, net.Addr, error) {
 		r := s.current.Load()
 		n, addr, err := r.ReadFrom(p)
 		if err == nil {
-			r.hear()
 			return n, addr, nil
 		}
 		if s.current.Load() == r {
@@ -185,7 +176,6 @@ func (s *kernelSocket) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.
 	for {
 		r := s.current.Load()
 		if n, oobn, flags, addr, err = r.udp.ReadMsgUDP(b, oob); err == nil {
-			r.hear()
 			return
 		}
 		if s.current.Load() == r {
@@ -199,7 +189,6 @@ func (s *kernelSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 		r := s.current.Load()
 		n, err := r.batch.ReadBatch(ms, flags)
 		if err == nil {
-			r.hear()
 			return n, nil
 		}
 		if s.current.Load() == r {
