@@ -98,27 +98,29 @@ func TestServerLimitsOfConnectionsAreChecked(t *testing.T) {
 
 // TestCallsWithObjectsAreNotHedged: an answer that does not count would hold what it refers to.
 func TestCallsWithObjectsAreNotHedged(t *testing.T) {
-	type holder struct{ Object largeobj.Ref }
-	hedge := WithHedge(Hedge{Delay: time.Millisecond})
-	linked := NewUnary[holder, holder]("hedge.v1/Linked", Idempotent(), hedge)
-	srv, err := NewServer(ServerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var calls atomic.Int64
-	linked.Handle(srv, func(_ context.Context, q *holder) (*holder, error) {
-		calls.Add(1)
-		time.Sleep(50 * time.Millisecond)
-		return &holder{}, nil
+	synctest.Test(t, func(t *testing.T) {
+		type holder struct{ Object largeobj.Ref }
+		hedge := WithHedge(Hedge{Delay: time.Millisecond})
+		linked := NewUnary[holder, holder]("hedge.v1/Linked", Idempotent(), hedge)
+		srv, err := NewServer(ServerConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var calls atomic.Int64
+		linked.Handle(srv, func(_ context.Context, q *holder) (*holder, error) {
+			calls.Add(1)
+			time.Sleep(50 * time.Millisecond)
+			return &holder{}, nil
+		})
+		c := InProcess(srv)
+		if _, err := linked.Call(t.Context(), c, &holder{}); err != nil {
+			t.Error(err)
+		}
+		if err := errors.Join(c.Close(), srv.Close()); err != nil {
+			t.Error(err)
+		}
+		if n := calls.Load(); n != 1 {
+			t.Errorf("the call was made %d times", n)
+		}
 	})
-	c := InProcess(srv)
-	if _, err := linked.Call(t.Context(), c, &holder{}); err != nil {
-		t.Error(err)
-	}
-	if err := errors.Join(c.Close(), srv.Close()); err != nil {
-		t.Error(err)
-	}
-	if n := calls.Load(); n != 1 {
-		t.Errorf("the call was made %d times", n)
-	}
 }
