@@ -210,6 +210,51 @@ func TestTestsDoNotSleep(t *testing.T) {
 	}
 }
 
+// wallTimes returns the positions where a file makes a number of a time, or takes its monotonic reading away: what is compared
+// then goes wrong when somebody sets the clock.
+func wallTimes(f *ast.File) (found []token.Pos) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		c, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		if s, ok := c.Fun.(*ast.SelectorExpr); ok {
+			zero := false
+			if len(c.Args) == 1 {
+				v, ok := c.Args[0].(*ast.BasicLit)
+				zero = ok && v.Value == "0"
+			}
+			switch s.Sel.Name {
+			case "Unix", "UnixMicro", "UnixMilli", "UnixNano":
+				if len(c.Args) == 0 {
+					found = append(found, n.Pos())
+				}
+			case "Round":
+				if zero {
+					found = append(found, n.Pos())
+				}
+			}
+		}
+		return true
+	})
+	return found
+}
+
+func TestSourceKeepsToTheMonotonicClock(t *testing.T) {
+	allowed := map[string]string{
+		"largeobj/internal/transfer/dir.go": "the time of a file is part of its identity, and is only compared for being the same",
+	}
+	for _, f := range sources(t) {
+		room, _, _ := strings.Cut(f.dir, "/")
+		if strings.HasSuffix(f.name, "_test.go") || allowed[f.name] != "" || levels[room] == 0 || levels[room] == 4 {
+			continue // package wire carries the times of its users
+		}
+		for _, pos := range wallTimes(f.tree) {
+			t.Errorf("%s:%d: a time without its monotonic reading: keep the time.Time, so that a clock that is set changes nothing", f.name, f.files.Position(pos).Line)
+		}
+	}
+}
+
 func TestSourceRulesCanFail(t *testing.T) {
 	parse := func(text string) *ast.File {
 		return must(parser.ParseFile(token.NewFileSet(), "x.go", text, parser.ParseComments))(t, "parsing")
@@ -227,6 +272,14 @@ func TestSourceRulesCanFail(t *testing.T) {
 		}
 		if got := len(sleeps(f, names)); got != want {
 			t.Errorf("found %d sleeps in %q, want %d", got, text, want)
+		}
+	}
+	for text, want := range map[string]int{
+		"func f() { g(time.Now().UnixNano(), now.Unix(), now.Round(0)) }": 3,
+		"func f() { g(time.Unix(1, 0), now.Round(time.Second)) }":         0,
+	} {
+		if got := len(wallTimes(parse("package p\n" + text))); got != want {
+			t.Errorf("found %d times of the wall clock in %q, want %d", got, text, want)
 		}
 	}
 	for text, want := range map[string]bool{

@@ -29,8 +29,8 @@ type admission struct {
 	log         *zap.Logger
 	open        atomic.Int64 // including handshakes
 	handshaking atomic.Int64
-	refused     atomic.Int64 // since the last line in the log
-	logged      atomic.Int64 // when that was, in nanoseconds since 1970
+	refused     atomic.Int64              // since the last line in the log
+	logged      atomic.Pointer[time.Time] // when that was; nil at first
 }
 
 // install makes the transport of a listener ask a.
@@ -72,8 +72,11 @@ func (a *admission) take(from net.Addr) (*seat, error) {
 // refuse writes to the log, not more often than every ten seconds.
 func (a *admission) refuse(from net.Addr, limit string, n int64) {
 	count := a.refused.Add(1)
-	now, last := time.Now().UnixNano(), a.logged.Load()
-	if now-last < int64(refusalInterval) || !a.logged.CompareAndSwap(last, now) {
+	last := a.logged.Load()
+	if last != nil && time.Since(*last) < refusalInterval {
+		return
+	}
+	if now := time.Now(); !a.logged.CompareAndSwap(last, &now) {
 		return
 	}
 	a.refused.Add(-count)

@@ -17,6 +17,17 @@
 //
 // [Conn.Drain] leaves without losing anything, [Conn.Close] at once.
 //
+// # Time
+//
+// All times are monotonic: setting the clock, by hours or both ways, ends no connection and lets nothing expire, the register of
+// used tickets included (.ci/jumping-clock runs the tests under such a clock). Only what crosses processes has wall time, and costs a
+// full handshake or a dial that is tried again at worst: certificates, the seven days of a session ticket (RFC 8446, section
+// 4.6.1), and the age of a token, a day, or of a retry during a flood the handshake timeout.
+//
+// A process that is stopped, or a machine that sleeps, is not taken for a silent peer: what passes between two looks of a
+// connection at itself is no silence. Peers do see one, and end the connection after SilenceTimeout if they wait for it, or
+// after IdleTimeout.
+//
 // # Concurrency
 //
 // A [Conn] and a [Listener] are safe for concurrent use. A [Call] and an [Incoming] have a sending and a receiving side,

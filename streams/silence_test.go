@@ -137,3 +137,35 @@ func TestARetiredConnectionLosesNothing(t *testing.T) {
 		<-client.Done()
 	})
 }
+
+// TestAProcessThatWasStoppedDoesNotBlameItsPeer: only the time in which this side was running counts as silence of the peer.
+func TestAProcessThatWasStoppedDoesNotBlameItsPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		client, _ := p.connect(t, Config{SilenceTimeout: 3 * time.Second}, Config{})
+		if err := client.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var beat heartbeat
+		stats, now := client.t.stats(), time.Now() // made up from here on: nothing is received any more
+		for _, pass := range []time.Duration{0, time.Hour, tick, time.Minute, tick, tick} {
+			now = now.Add(pass)
+			if !beat.check(client, stats, now) {
+				t.Fatalf("closed %v later: %v", pass, client.Err())
+			}
+			if pass == time.Hour && client.Silent() {
+				t.Error("taken for silent because of the hour in which this side was stopped")
+			}
+		}
+		running := 5 * tick // so far: a tick for each look
+		for ; beat.check(client, stats, now); running += tick {
+			now = now.Add(tick)
+			if running > time.Minute {
+				t.Fatal("the silence of the peer is never noticed")
+			}
+		}
+		if running < 3*time.Second || running > 3*time.Second+3*tick {
+			t.Errorf("closed after a silence of %v, want 3s", running)
+		}
+	})
+}
