@@ -178,7 +178,6 @@ func (c *Conn) readResponse(s recvStream) {
 	r := c.callReader(s)
 	r.idle = s.setReadDeadline
 	defer func() {
-		c.credits.forget(s.id())
 		r.release()
 		s.stopRead(wire.ResetNone)
 		s.releaseCredit()

@@ -232,14 +232,16 @@ func TestBulkOverALossyPath(t *testing.T) {
 			b := startBulk(t, p, wire.ServerStream, connections, 2*connections, Config{}, Config{})
 			time.Sleep(2 * time.Second)
 			shares = append(shares, b.share(8*time.Second))
-			for i, c := range b.bulk {
-				s := b.ends[i].Stats()
-				c.credits.mu.Lock()
-				granted := c.credits.mu.window.granted
-				c.credits.mu.Unlock()
-				if uint64(granted) < s.CongestionWindow {
-					t.Errorf("%d bytes are granted, which is less than the congestion window of %d", granted, s.CongestionWindow)
-				}
+			var windows uint64 // of congestion control
+			for _, s := range b.ends {
+				windows += s.Stats().CongestionWindow
+			}
+			route := b.bulk[0].credits.route
+			route.mu.Lock()
+			granted := route.mu.window.granted
+			route.mu.Unlock()
+			if uint64(granted) < windows {
+				t.Errorf("%d bytes are granted, which is less than the congestion windows of %d", granted, windows)
 			}
 		}))
 	}

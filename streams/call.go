@@ -341,7 +341,6 @@ func (call *Call) Close(reason wire.Cancel) {
 	if !o.sentFin {
 		o.s.resetWrite(wire.ResetNone)
 	}
-	c.credits.forget(o.s.id())
 	o.recv.Lock()
 	defer o.recv.Unlock()
 	if o.r != nil {

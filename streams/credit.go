@@ -19,16 +19,13 @@ const (
 
 // credits manages the credit of one connection in both directions.
 type credits struct {
-	conn *Conn
-	rtt  func() time.Duration // that was measured last
+	conn  *Conn
+	rtt   func() time.Duration // that was measured last
+	route *route               // has the window of what we read
 
 	mu struct {
 		sync.Mutex
-		gates  map[uint64]*creditGate  // streams of class bulk that we send on
-		meters map[uint64]*creditMeter // streams of class bulk that we read
-		window window                  // of all streams that we read together
-		share  int                     // of one stream
-		active int                     // streams of which something was read lately
+		gates map[uint64]*creditGate // streams of class bulk that we send on
 	}
 }
 
@@ -38,13 +35,12 @@ func (c *credits) init(conn *Conn) {
 	if t, ok := conn.t.(interface{ lastRTT() time.Duration }); ok {
 		c.rtt = t.lastRTT
 	}
-	c.mu.gates, c.mu.meters = map[uint64]*creditGate{}, map[uint64]*creditMeter{}
-	c.mu.window = newWindow(takeRoute(conn.t.remoteAddr()), conn.cfg.BulkFloor)
-	c.mu.share, c.mu.active = c.mu.window.granted, 1
+	c.mu.gates = map[uint64]*creditGate{}
+	c.route = takeRoute(conn.t.remoteAddr())
 }
 
 // end frees what the connection shares with others.
-func (c *credits) end() { c.mu.window.route.release() }
+func (c *credits) end() { c.route.release() }
 
 // sender returns the gate that sending on a stream passes, nil unless it is of class bulk.
 func (c *credits) sender(s sendStream, class wire.Class) *creditGate {
@@ -71,17 +67,8 @@ func (c *credits) receiver(stream uint64, class wire.Class) *creditMeter {
 		return nil
 	}
 	m := &creditMeter{credits: c, stream: stream, granted: wire.InitialCreditBytes}
-	c.mu.Lock()
-	c.mu.meters[stream] = m
-	c.mu.Unlock()
+	c.route.enter(m)
 	return m
-}
-
-// forget drops a stream from which nothing more is read.
-func (c *credits) forget(stream uint64) {
-	c.mu.Lock()
-	delete(c.mu.meters, stream)
-	c.mu.Unlock()
 }
 
 // raise acts on a credit frame. Credit for a stream that has ended is ignored.
@@ -102,31 +89,8 @@ func (c *credits) fail(err error) {
 	}
 }
 
-// share returns how much one stream may have in flight, after n more bytes were read from it.
-func (c *credits) share(m *creditMeter, n int) int {
-	rtt := c.rtt()
-	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	first := m.lastRead.IsZero()
-	m.lastRead = now
-	if c.mu.window.add(now, n, rtt) || first {
-		active := 0
-		for _, m := range c.mu.meters {
-			if now.Sub(m.lastRead) < activeTrips*max(rtt, minInterval) {
-				active++
-			}
-		}
-		c.mu.active = max(active, 1)
-	}
-	return max(c.mu.window.granted/c.mu.active, minShare)
-}
-
-// activeTrips is for how many round trips a stream has a share after something was read from it.
-const activeTrips = 4
-
 // A creditMeter grants credit for one stream that this side reads. It belongs to the reader of the stream, but for lastRead,
-// which belongs to credits.mu.
+// which belongs to the route.
 type creditMeter struct {
 	credits  *credits
 	stream   uint64
@@ -143,7 +107,7 @@ func (m *creditMeter) read(total int) {
 	if total < m.next {
 		return
 	}
-	share := m.credits.share(m, total-m.last)
+	share := m.credits.route.share(m, total-m.last, m.credits.rtt(), m.credits.conn.cfg.BulkFloor)
 	m.last = total
 	step := max(share/grantSteps, minStep)
 	limit := total + share
@@ -153,6 +117,9 @@ func (m *creditMeter) read(total int) {
 	}
 	m.next = min(m.granted, max(total, m.granted-share)+step)
 }
+
+// end says that nothing more is read.
+func (m *creditMeter) end() { m.credits.route.leave(m) }
 
 // A creditGate holds a sender back until the receiver has granted credit. take is called by one goroutine at a time.
 type creditGate struct {

@@ -64,8 +64,11 @@ func TestSenderKeepsToItsCredit(t *testing.T) {
 			call.Close(wire.Cancel{})
 			synctest.Wait()
 			client.credits.mu.Lock()
-			n := len(client.credits.mu.gates) + len(client.credits.mu.meters)
+			n := len(client.credits.mu.gates)
 			client.credits.mu.Unlock()
+			client.credits.route.mu.Lock()
+			n += len(client.credits.route.mu.meters)
+			client.credits.route.mu.Unlock()
 			if n != 0 {
 				t.Errorf("credit of %d streams is kept after their end", n)
 			}

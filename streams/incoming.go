@@ -224,7 +224,6 @@ func (in *Incoming) finish(stop uint64) {
 	if o := in.own; o != nil {
 		o.stop()
 		o.s.stopRead(stop)
-		in.conn.credits.forget(o.s.id())
 		o.recv.Lock()
 		o.r.release()
 		o.r = nil

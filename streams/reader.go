@@ -62,6 +62,9 @@ func newFrameReader(s io.Reader, size, maxLen int, knob string) *frameReader {
 func (r *frameReader) release() {
 	r.buf.Release()
 	r.buf = nil
+	if r.meter != nil {
+		r.meter.end()
+	}
 }
 
 // next returns the next frame; when it fails after the frame's head, the frame has that. At the end of the stream it returns io.EOF if the stream ends between frames,

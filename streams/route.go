@@ -6,32 +6,22 @@ import (
 	"time"
 )
 
-// A route is what is known of the way to a host, shared by all connections to it: what each of them puts into the queue of
-// the bottleneck, all of them see. It says what the round trip is while nothing waits.
+// A route is the way to a host. All connections to it have one window for what they read from streams of class bulk, because they
+// share the bottleneck, and each stream that is read has the same part of it.
 type route struct {
 	key  string
 	uses int // belongs to routes
 
 	mu struct {
 		sync.Mutex
-		base      time.Duration // the least round trip lately; 0 while there is none
-		confirmed time.Time     // when a round trip as short as base was last seen
-		drain     time.Time     // until then, everybody takes little, so that the queue is empty for a moment
-		least     time.Duration // of the round trips seen while it is, and a little later
+		window window
+		meters map[*creditMeter]struct{} // of the streams that are read
+		active int                       // those of which something was read lately
 	}
 }
 
-const (
-	// baseLasts is how long a round trip counts as the shortest that the path has. After that everybody leaves the queue to
-	// itself for a moment, and what is then measured is the new one: so a path that has become longer is learned, and a queue
-	// that is always there, made by somebody else, counts as part of the path in the end.
-	baseLasts = 10 * time.Second
-	// baseNoise is by how much a round trip may be longer than the shortest and still confirm it.
-	baseNoise = 500 * time.Microsecond
-	// drainTrips is how many round trips the queue is left to itself for: one until the sender has learned that it has less
-	// credit, one until that is measured.
-	drainTrips = 3
-)
+// activeTrips is for how many round trips a stream has a share after something was read from it.
+const activeTrips = 4
 
 var routes struct {
 	sync.Mutex
@@ -49,6 +39,8 @@ func takeRoute(addr net.Addr) *route {
 	r := routes.byHost[host]
 	if r == nil {
 		r = &route{key: host}
+		r.mu.window.reset()
+		r.mu.meters = map[*creditMeter]struct{}{}
 		if routes.byHost == nil {
 			routes.byHost = map[string]*route{}
 		}
@@ -66,27 +58,32 @@ func (r *route) release() {
 	}
 }
 
-// observe takes in a round trip that was measured while data came, and returns the base and whether the queue should be
-// left to itself at the moment.
-func (r *route) observe(now time.Time, rtt time.Duration) (base time.Duration, draining bool) {
-	m := &r.mu
-	m.Lock()
-	defer m.Unlock()
-	shorter := rtt < m.base-2*baseNoise // what is left of the queue may still be in it
-	if m.base == 0 || rtt <= m.base+baseNoise {
-		m.confirmed = now
-		if m.base == 0 || rtt < m.base {
-			m.base = rtt
+// share returns how much a stream may have in flight, after n more bytes were read from it.
+func (r *route) share(m *creditMeter, n int, rtt time.Duration, floor int) int {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := m.lastRead.IsZero()
+	m.lastRead = now
+	if r.mu.window.add(now, n, rtt, floor) || first {
+		r.mu.active = 0
+		for m := range r.mu.meters {
+			if now.Sub(m.lastRead) < activeTrips*max(rtt, minInterval) {
+				r.mu.active++
+			}
 		}
 	}
-	switch {
-	case !m.drain.IsZero():
-		m.least = min(m.least, rtt)
-		if now.After(m.drain) {
-			m.base, m.confirmed, m.drain = m.least, now, time.Time{}
-		}
-	case shorter || now.Sub(m.confirmed) >= baseLasts:
-		m.drain, m.least = now.Add(drainTrips*rtt), rtt
-	}
-	return m.base, !m.drain.IsZero()
+	return max(r.mu.window.granted/max(r.mu.active, 1), minShare)
+}
+
+func (r *route) enter(m *creditMeter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.meters[m] = struct{}{}
+}
+
+func (r *route) leave(m *creditMeter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.mu.meters, m)
 }
