@@ -17,6 +17,7 @@ type route struct {
 		window window
 		meters map[*creditMeter]struct{} // of the streams that are read
 		active int                       // those of which something was read lately
+		flying int                       // bytes that these may have in flight, together
 	}
 }
 
@@ -58,22 +59,31 @@ func (r *route) release() {
 	}
 }
 
-// share returns how much a stream may have in flight, after n more bytes were read from it.
-func (r *route) share(m *creditMeter, n int, rtt time.Duration, floor int) int {
+// share returns how much a stream may have in flight, after n more bytes were read from it and while it may have left more: the
+// part of the window that is its own, or what the others have left of it. For when there are fewer streams than before, each has
+// a larger part, and when there are more again, what was granted does not come back at once.
+func (r *route) share(m *creditMeter, n, left int, rtt time.Duration, floor int) int {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first := m.lastRead.IsZero()
 	m.lastRead = now
 	if r.mu.window.add(now, n, rtt, floor) || first {
-		r.mu.active = 0
+		r.mu.active, r.mu.flying = 0, 0
 		for m := range r.mu.meters {
 			if now.Sub(m.lastRead) < activeTrips*max(rtt, minInterval) {
 				r.mu.active++
+				r.mu.flying += m.flying
+			} else {
+				m.flying = 0
 			}
 		}
 	}
-	return max(r.mu.window.granted/max(r.mu.active, 1), minShare)
+	others := r.mu.flying - m.flying
+	share := max(min(r.mu.window.granted/max(r.mu.active, 1), r.mu.window.granted-others), minShare)
+	m.flying = max(share, left)
+	r.mu.flying = others + m.flying
+	return share
 }
 
 func (r *route) enter(m *creditMeter) {
@@ -86,4 +96,5 @@ func (r *route) leave(m *creditMeter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.mu.meters, m)
+	r.mu.flying -= m.flying
 }
