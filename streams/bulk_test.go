@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -139,6 +140,47 @@ func TestBulkHardlyShows(t *testing.T) {
 			}))
 		}
 	}
+}
+
+// TestBulkThatComesAndGoes: so it is when transfers are short, and begin and end on any of the connections.
+func TestBulkThatComesAndGoes(t *testing.T) {
+	const rtt, transfers = 20 * time.Millisecond, 4
+	inBubble(func(t *testing.T) {
+		p := newPath(rtt)
+		p.rate, p.queue = 12.5e6, rtt
+		b := startBulk(t, p, wire.ServerStream, 6, 0, Config{}, Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var moved atomic.Int64
+		var wg sync.WaitGroup
+		for w := range transfers {
+			wg.Go(func() {
+				for i := w; ctx.Err() == nil; i++ { // 1 to 4 MiB
+					call, err := b.bulk[(i*5+w)%len(b.bulk)].Start(ctx, wire.ClassBulk, wire.ServerStream, true, request("m", bytes.Repeat([]byte{0}, 16+i*7%48)))
+					if err != nil {
+						return
+					}
+					for kind := wire.FrameMessage; kind == wire.FrameMessage && err == nil; {
+						var m *wire.Buffer
+						if kind, m, err = call.Recv(); err == nil {
+							moved.Add(int64(len(m.B)))
+							m.Release()
+						}
+					}
+					call.Close(wire.Cancel{Code: wire.Canceled})
+				}
+			})
+		}
+		time.Sleep(2 * time.Second)
+		before, start := moved.Load(), time.Now()
+		took := b.calls(t, 800)
+		share := float64(moved.Load()-before) / time.Since(start).Seconds() / p.rate
+		cancel()
+		wg.Wait()
+		t.Logf("p50 %v, p99 %v; bulk has %.0f %%", quantile(took, 0.5), quantile(took, 0.99), 100*share)
+		if quantile(took, 0.99) > 3*rtt/2 || share < 0.85 {
+			t.Error("want a p99 of at most 1.5 round trips, and at least 85 %")
+		}
+	})(t)
 }
 
 // TestBulkAloneFillsThePathSoon: a transfer that has the path for itself has it within a second, or a few round trips, the

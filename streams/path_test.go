@@ -209,14 +209,24 @@ func TestBulkYields(t *testing.T) {
 // chunk is one message of a transfer.
 var chunk = message(make([]byte, 64<<10)...)
 
-// serveTransfer moves messages as long as the caller wants, and echoes unary calls.
+// serveTransfer moves messages as long as the caller wants, or as many as the request has bytes, and echoes unary calls.
 func serveTransfer(in *Incoming) {
 	if in.Kind == wire.Unary {
 		echoNow(in)
 		return
 	}
+	var q wire.Request
+	n, err := wire.ParseRequest(in.Payload.B, &q)
+	left := len(in.Payload.B) - n
 	in.Payload.Release()
+	if err != nil {
+		in.Refuse(wire.InvalidArgument, err.Error())
+		return
+	}
 	for in.Kind == wire.ServerStream && in.Send(in.Conn().ctx, wire.FrameMessage, chunk) == nil {
+		if left--; left == 0 {
+			break
+		}
 	}
 	for in.Kind == wire.ClientStream {
 		b, err := in.Recv()

@@ -27,8 +27,8 @@ const (
 	shortInterval = 10 * time.Millisecond
 	goodputLooks  = 8           // of which the best counts
 	idleAfter     = time.Second // without bytes, what was learned of the goodput is forgotten
-	spareFactor   = 2           // how much more than what is used may be granted, so that it can grow
-	fullFactor    = 1.25        // the same while there is a queue
+	spareFactor   = 2           // how much more than what is used is granted at most, until a queue has been seen
+	fullFactor    = 1.1         // from then on: little, because the least round trip does not tell of a queue that comes and goes
 	firstGrowth   = 2           // in an interval, until a queue has been seen
 	growth        = 1.25        // from then on
 	fairBytes     = 512         // more in each, so that processes that have less get more in time
@@ -105,19 +105,22 @@ func (w *window) look(now time.Time, floor float64) {
 	if queued {
 		w.queued = w.looks
 	}
-	factor := math.Sqrt(float64(base+queue) / float64(w.least))
-	most := spareFactor * best * (base + queue).Seconds()
+	wanted := (base + queue).Seconds()
+	factor := math.Sqrt(wanted / w.least.Seconds())
+	var most float64
 	switch {
 	case !w.known && !queued:
 		factor = firstGrowth
+		most = spareFactor * best * wanted
 	case !w.known:
 		w.known = true
 		factor = 1
-		most = best * (base + queue).Seconds()
+		most = best * wanted
 	case w.queued > 0 && w.looks-w.queued < goodputLooks:
-		most = fullFactor * w.mean() * (base + queue).Seconds()
+		most = fullFactor * w.mean() * wanted
 	default:
 		factor = growth
+		most = fullFactor * best * wanted
 	}
 	w.bytes = clampWindow(min(float64(w.bytes)*factor+fairBytes, max(most, wire.InitialCreditBytes)), least)
 	w.granted = w.bytes
