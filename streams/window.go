@@ -47,7 +47,7 @@ type window struct {
 	baseline baseline
 
 	bytes   int
-	known   bool // a queue was seen: the path is full
+	known   bool // a queue was seen since the path is what it is: it was full
 	granted int  // bytes, or less while the queue is left to itself
 	goodput [goodputLooks]float64
 	looks   int
@@ -89,7 +89,11 @@ func (w *window) add(now time.Time, n int, rtt time.Duration, floor int) bool {
 
 // look sets the window at the end of an interval.
 func (w *window) look(now time.Time, floor float64) {
+	before := w.baseline.base
 	base, draining := w.baseline.observe(now, w.least)
+	if before > 0 && base > before+2*baseNoise {
+		w.known = false // a longer path wants a larger window, perhaps a much larger one
+	}
 	best, queue := slices.Max(w.goodput[:]), queueTime(base)
 	if base < shortRTT {
 		w.bytes = clampWindow(best*(shortFactor*base.Seconds()+queue.Seconds()), minShortWindow)
