@@ -40,7 +40,7 @@ func startCluster(t *testing.T, size int, cfg framework.ClientConfig, conf frame
 	var list []string
 	for i := range size {
 		s := &clusterServer{}
-		s.socket = listenUDP(t, "127.0.0.1:0")
+		s.socket = listenAgain(t)
 		s.relay = startBlackHole(t, s.socket.LocalAddr())
 		s.address = s.relay.front.LocalAddr().String()
 		s.start(t, conf, serve(i, s))
@@ -108,6 +108,10 @@ func (c *cluster) until(t *testing.T, s *clusterServer, states ...pool.State) po
 	}
 }
 
+// maxLoad is how many calls a [steadyLoad] has in progress at most: more wait on a machine that is too slow for the rate,
+// instead of piling up until nothing gets an answer in time.
+const maxLoad = 32
+
 // A steadyLoad makes calls at a fixed rate, however long they take, and keeps what went wrong.
 type steadyLoad struct {
 	stop    chan struct{}
@@ -123,15 +127,17 @@ func startLoad(every time.Duration, call func() error) *steadyLoad {
 	l.wg.Go(func() { // ends when stop is closed; end waits
 		tick := time.NewTicker(every)
 		defer tick.Stop()
-		begin, made := time.Now(), 0
+		begin, made, places := time.Now(), 0, make(chan struct{}, maxLoad)
 		for {
 			select {
 			case <-tick.C:
 			case <-l.stop:
 				return
 			}
-			for due := int(time.Since(begin) / every); made < due; made++ {
+			for due := int(time.Since(begin) / every); made < due && len(places) < maxLoad; made++ {
+				places <- struct{}{}
 				l.wg.Go(func() {
+					defer func() { <-places }()
 					start := time.Now()
 					err := call()
 					took := int64(time.Since(start))

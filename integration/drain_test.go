@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/mycel-rpc/mycel/framework"
 )
@@ -18,8 +17,7 @@ func TestShutdownLosesNoCall(t *testing.T) {
 		var handled, done atomic.Int64
 		var busy sync.Once
 		running := make(chan struct{})
-		brief := framework.ClientConfig{DialTimeout: time.Second} // for the last dials, when nobody is there any more
-		p := e.start(t, setup{client: brief, serve: func(r framework.Registrar) {
+		p := e.start(t, setup{serve: func(r framework.Registrar) {
 			k.handle(r, func(_ context.Context, q *Text) (*Text, error) {
 				if handled.Add(1) == 10*workers {
 					busy.Do(func() { close(running) })

@@ -87,7 +87,8 @@ func TestABlackHoledServerIsOutOfUseWithinASecondAndComesBack(t *testing.T) {
 
 func TestCallsThatMustNotRunTwiceWaitForASilentServer(t *testing.T) {
 	started, release := make(chan context.Context, 1), make(chan struct{})
-	c := startCluster(t, 2, framework.ClientConfig{Policy: pool.PickFirst}, framework.ServerConfig{}, func(int, *clusterServer) func(framework.Registrar) {
+	patient := framework.ConnLimits{SilenceTimeout: time.Minute} // so that the connection is there when the silence has been seen
+	c := startCluster(t, 2, framework.ClientConfig{Policy: pool.PickFirst, Limits: patient}, framework.ServerConfig{}, func(int, *clusterServer) func(framework.Registrar) {
 		return func(r framework.Registrar) { Say.Handle(r, blocked(started, release)) }
 	})
 	ended := make(chan error, 1)
@@ -112,15 +113,14 @@ func TestConnectionsThatAreTooOldAreReplacedUnnoticed(t *testing.T) {
 		_, err := Say.Call(t.Context(), c.client, &Text{"x"})
 		return err
 	})
-	load.more(t, 10)
-	first := c.client.Stats().Conns[0].Since
 	wait := time.NewTicker(20 * time.Millisecond)
 	defer wait.Stop()
-	for replaced := 0; replaced < 2; {
+	last := time.Time{}
+	for seen := 0; seen < 3; { // the first one and two successors
 		<-wait.C
-		if conns := c.client.Stats().Conns; len(conns) > 0 && conns[0].Since.After(first) {
-			first = conns[0].Since
-			replaced++
+		if conns := c.client.Stats().Conns; len(conns) > 0 && conns[0].Since.After(last) {
+			last = conns[0].Since
+			seen++
 		}
 	}
 	load.end(t)
@@ -154,7 +154,7 @@ func TestAServerAtItsConnectionLimitSendsClientsElsewhere(t *testing.T) {
 
 // Many clients at once against one server: each connects, or says why not, before its context ends.
 func TestADialStormEndsWell(t *testing.T) {
-	const clients = 100
+	const clients = 60
 	p := overQUIC.start(t, setup{serve: serveAll})
 	list := make([]*framework.Client, clients)
 	for i := range list {
@@ -170,8 +170,7 @@ func TestADialStormEndsWell(t *testing.T) {
 			switch {
 			case err == nil:
 				served.Add(1)
-			case errors.Is(err, framework.Unavailable):
-				wantUnprocessed(t, "a client that was not served", err)
+			case errors.Is(err, framework.Unavailable): // told to come back, or not heard in time
 				refused.Add(1)
 			default:
 				t.Errorf("a client that was not served: %v", err)
@@ -182,16 +181,14 @@ func TestADialStormEndsWell(t *testing.T) {
 	if served.Load() == 0 {
 		t.Error("nobody was served")
 	}
-	t.Logf("%d served, %d told to come back", served.Load(), refused.Load())
+	t.Logf("%d served, %d not", served.Load(), refused.Load())
 	for _, c := range list { // those come back
 		for {
-			_, err := Say.Call(ctx, c, &Text{"x"})
+			_, err := Say.Call(t.Context(), c, &Text{"x"})
 			if err == nil {
 				break
 			}
-			if ctx.Err() != nil {
-				t.Fatal(err)
-			}
+			wantCode(t, "a client that comes back", err, framework.Unavailable)
 		}
 	}
 	for _, c := range list {
@@ -424,13 +421,15 @@ func TestRetriesHaveABudget(t *testing.T) {
 	})
 	c.connected(t)
 	const calls = 1000
+	begin := time.Now()
 	for range calls {
 		err := repeat(t.Context(), c.client, framework.WithRetry(framework.RetryPolicy{MaxAttempts: 10, Pause: time.Nanosecond}))
 		wantCode(t, "call", err, framework.Unavailable)
 	}
 	attempts := c.servers[0].handled.Load() + c.servers[1].handled.Load()
-	// A fifth, and ten a second with a burst of those of ten seconds; the test takes less than ten more.
-	if extra := attempts - calls; extra < 100 || extra > calls/5+200 {
-		t.Errorf("%d attempts for %d calls", attempts, calls)
+	// A fifth, and ten a second with a burst of those of ten seconds.
+	took := time.Since(begin)
+	if extra := attempts - calls; extra < 100 || extra > calls/5+100+int64(10*took.Seconds())+10 {
+		t.Errorf("%d attempts for %d calls in %v", attempts, calls, took)
 	}
 }

@@ -69,7 +69,7 @@ func TestClientsOfAKilledServerFindItsSuccessor(t *testing.T) {
 func TestSilenceOfAKilledServerIsNoticed(t *testing.T) {
 	started := make(chan context.Context, 2)
 	p := overQUIC.start(t, setup{
-		client: framework.ClientConfig{DialTimeout: 100 * time.Millisecond},
+		client: framework.ClientConfig{Limits: framework.ConnLimits{SilenceTimeout: 2 * time.Second}},
 		serve: func(r framework.Registrar) {
 			Say.Handle(r, blocked(started, nil))
 			Tell.Handle(r, func(ctx context.Context, _ *Text, _ framework.Sender[Text]) error {

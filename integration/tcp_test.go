@@ -91,11 +91,11 @@ func (r *tcpRelay) cut() {
 	}
 }
 
-// bothPorts opens a UDP socket and a listener for TCP on one port.
+// bothPorts opens a UDP socket and a listener for TCP on one port, which stays free when they are closed.
 func bothPorts(t *testing.T) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 20 {
-		udp := listenUDP(t, "127.0.0.1:0")
+		udp := listenAgain(t)
 		if ln, err := net.Listen("tcp", udp.LocalAddr().String()); err == nil {
 			return udp, ln
 		}
@@ -129,7 +129,11 @@ func TestListenAndServeServesBothTransports(t *testing.T) {
 			serving(t, s, func() error { return s.ListenAndServe(context.Background(), address) })
 			addresses := 0
 			for i, only := range []framework.TransportPolicy{framework.TransportQUIC, framework.TransportTCP} {
-				c := must(framework.NewClient(address, framework.ClientConfig{TLS: clientTLS, Transport: only, DialTimeout: 200 * time.Millisecond}))(t, "NewClient")
+				conf := framework.ClientConfig{TLS: clientTLS, Transport: only}
+				if !want[i] {
+					conf.DialTimeout = 200 * time.Millisecond
+				}
+				c := must(framework.NewClient(address, conf))(t, "NewClient")
 				defer c.Close()
 				if !want[i] {
 					wantCode(t, "call over "+only.String(), c.Connect(t.Context()), framework.Unavailable)
@@ -180,7 +184,7 @@ func TestAnErrorNamesBothTransports(t *testing.T) {
 	defer udp.Close()
 	address := tcp.Addr().String()
 	_ = tcp.Close()
-	c := must(framework.NewClient(address, framework.ClientConfig{TLS: clientTLS, DialTimeout: 400 * time.Millisecond}))(t, "NewClient")
+	c := must(framework.NewClient(address, framework.ClientConfig{TLS: clientTLS, DialTimeout: 2 * time.Second}))(t, "NewClient") // TCP is tried after 250 ms
 	defer c.Close()
 	err := c.Connect(t.Context())
 	wantCode(t, "Connect", err, framework.Unavailable)
