@@ -175,10 +175,18 @@ func closeAtEnd(t testing.TB, conns ...*Conn) {
 		if openConns -= len(conns); openConns == 0 {
 			handlers.Wait() // not earlier: the others may start handlers
 		}
-		for _, c := range conns {
-			for tries := 0; (c.Outstanding() != 0 || c.Serving() != 0 || c.Load() != 0) && tries < 1e6; tries++ {
-				runtime.Gosched() // handlers, and goroutines of context.AfterFunc that nobody waits for
+		// Handlers, and goroutines of context.AfterFunc that nobody waits for, may take their time.
+		soon := func(reached func() bool) {
+			for tries := 0; !reached() && tries < 20_000; tries++ {
+				if tries < 10_000 {
+					runtime.Gosched()
+				} else {
+					<-time.After(time.Millisecond) // of the bubble, if the test runs in one
+				}
 			}
+		}
+		for _, c := range conns {
+			soon(func() bool { return c.Outstanding() == 0 && c.Serving() == 0 && c.Load() == 0 })
 			if c.Outstanding() != 0 || c.Serving() != 0 || c.Load() != 0 {
 				t.Errorf("closed with %d calls (load %d) outstanding and %d served", c.Outstanding(), c.Load(), c.Serving())
 			}
@@ -186,6 +194,7 @@ func closeAtEnd(t testing.TB, conns ...*Conn) {
 		if openConns > 0 {
 			return // their readers hold buffers
 		}
+		soon(func() bool { return int(wire.BuffersOut()) == leaked })
 		if n := int(wire.BuffersOut()) - leaked; n != 0 {
 			t.Errorf("%d buffers are still held", n)
 			leaked += n
