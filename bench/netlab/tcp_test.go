@@ -91,7 +91,7 @@ func TestABottleneckIsFilled(t *testing.T) {
 	s := must(lab.Stats())(t, "stats")
 	least := time.Duration(s[0].PassedBytes) * 8 * time.Second / rate
 	t.Logf("%v, of which the link was busy for %v; %+v", took, least, s[0])
-	if took < least-time.Second/1000 || took > 20*least { // the upper one only says that it works at all
-		t.Errorf("it took %v, want about %v", took, least)
+	if took < least-time.Second/1000 { // how much longer it takes depends on what else the machine does
+		t.Errorf("it took %v, want at least %v", took, least)
 	}
 }
