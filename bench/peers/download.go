@@ -28,10 +28,10 @@ const (
 // runTransfer measures downloads from a file to a file, over streams: a whole one, and one that is interrupted and
 // resumed.
 func runTransfer(ctx context.Context, p *plan, r *report) error {
-	return transferObjects(ctx, p, r, transferBytes)
+	return transferObjects(ctx, p, r, transferBytes, largeobj.Config{StreamsOnly: true})
 }
 
-func transferObjects(ctx context.Context, p *plan, r *report, sizeBytes int64) (err error) {
+func transferObjects(ctx context.Context, p *plan, r *report, sizeBytes int64, conf largeobj.Config) (err error) {
 	dir, err := os.MkdirTemp("", "mycel-bench")
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -48,7 +48,7 @@ func transferObjects(ctx context.Context, p *plan, r *report, sizeBytes int64) (
 	if err := writeRandomFile(t.source, sizeBytes); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	if t.server, err = newMycel(loopback, largeobj.Config{StreamsOnly: true}, func(c *framework.ServerConfig) {
+	if t.server, err = newMycel(loopback, conf, func(c *framework.ServerConfig) {
 		c.Interceptors = []framework.ServerInterceptor{t.countFetches}
 	}); err != nil {
 		return err
@@ -78,7 +78,8 @@ type transferring struct {
 	client         mycelClient
 	sizeBytes      int64
 	source, target string
-	fetches        atomic.Int64 // that are served at the moment
+	fetches        atomic.Int64                          // that are served at the moment
+	sending        atomic.Pointer[func(context.Context)] // called before a chunk is sent, with the context of its fetch
 }
 
 func (t *transferring) countFetches(next framework.ServerFunc) framework.ServerFunc {
@@ -86,9 +87,23 @@ func (t *transferring) countFetches(next framework.ServerFunc) framework.ServerF
 		if info.Method == "mycel.v1/FetchObject" {
 			t.fetches.Add(1)
 			defer t.fetches.Add(-1)
+			s = &watchedStream{s, ctx, t}
 		}
 		return next(ctx, info, s)
 	}
+}
+
+type watchedStream struct {
+	framework.Stream
+	ctx context.Context
+	t   *transferring
+}
+
+func (s *watchedStream) Send(msg any) error {
+	if f := s.t.sending.Load(); f != nil {
+		(*f)(s.ctx)
+	}
+	return s.Stream.Send(msg)
 }
 
 // whole downloads the file in one go.
@@ -104,17 +119,19 @@ func (t *transferring) resumed(ctx context.Context) error {
 		before := t.server.far.Stats().BytesOut
 		sent := func() int64 { return t.server.far.Stats().BytesOut - before }
 		interrupted, interrupt := context.WithCancel(ctx)
-		open := make(chan int64, 1) // one value is sent
-		go func() {                 // ends when enough was sent, or with interrupted; the receive below waits
-			for float64(sent()) < interruptAt*float64(t.sizeBytes) && interrupted.Err() == nil {
-				time.Sleep(200 * time.Microsecond)
+		defer interrupt()
+		var ranges atomic.Int64
+		stop := func(fetch context.Context) {
+			if float64(sent()) < interruptAt*float64(t.sizeBytes) {
+				return
 			}
-			open <- t.fetches.Load()
+			ranges.CompareAndSwap(0, t.fetches.Load())
 			interrupt()
-		}()
+			<-fetch.Done() // so that nothing more arrives, however fast the machine is
+		}
+		t.sending.Store(&stop)
 		err := ref.Download(interrupted, t.target)
-		interrupt()
-		ranges := <-open
+		t.sending.Store(nil)
 		if !errors.Is(err, context.Canceled) {
 			return metrics{}, fmt.Errorf("bench: a download that is interrupted does not say so, but %v", err)
 		}
@@ -124,7 +141,7 @@ func (t *transferring) resumed(ctx context.Context) error {
 		if err := ref.Download(ctx, t.target); err != nil {
 			return metrics{}, err
 		}
-		return metrics{OpenRanges: float64(ranges), ResentBytes: float64(sent() - t.sizeBytes)}, nil
+		return metrics{OpenRanges: float64(ranges.Load()), ResentBytes: float64(sent() - t.sizeBytes)}, nil
 	})
 }
 

@@ -117,7 +117,8 @@ func TestThePeakOfMemoryIsThatOfTheObject(t *testing.T) {
 func TestTransfersAreCompleteAndResumed(t *testing.T) {
 	r := &report{}
 	const size = 48 << 20
-	if err := transferObjects(t.Context(), &plan{rounds: 1, progress: t.Output()}, r, size); err != nil {
+	// A leaf of 4 MiB for each stream is sent again, so their number, which is found by measuring, is bounded here.
+	if err := transferObjects(t.Context(), &plan{rounds: 1, progress: t.Output()}, r, size, largeobj.Config{StreamsOnly: true, MaxStreams: 2}); err != nil {
 		t.Fatal(err)
 	}
 	r.summarize()
@@ -128,7 +129,7 @@ func TestTransfersAreCompleteAndResumed(t *testing.T) {
 	if whole.Scenario != "transfer" || whole.MBPerS <= 0 || whole.ResentBytes != 0 {
 		t.Errorf("%+v", whole)
 	}
-	if resumed.Scenario != "transfer-resume" || resumed.OpenRanges > 8 || resumed.ResentBytes > size/2 {
+	if resumed.Scenario != "transfer-resume" || resumed.OpenRanges > 2 || resumed.ResentBytes > size/2 {
 		t.Errorf("%+v", resumed)
 	}
 }
