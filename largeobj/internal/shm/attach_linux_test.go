@@ -235,7 +235,7 @@ func TestDialEndsWithItsContextAndItsDeadline(t *testing.T) {
 	if _, err := Dial(t.Context(), blob, testBinding, a, LinkConfig{}); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &attach) {
 		t.Errorf("too late: %v", err)
 	}
-	if took := time.Since(begin); took < DefaultAttachTimeout || took > 10*DefaultAttachTimeout {
+	if took := time.Since(begin); took < DefaultAttachTimeout {
 		t.Errorf("it took %v", took)
 	}
 }

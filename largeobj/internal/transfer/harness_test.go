@@ -22,6 +22,9 @@ var errLost = errors.New("connection lost")
 
 func lost(err error) bool { return errors.Is(err, errLost) }
 
+// oneStream is for tests that count what is sent: how many streams there are otherwise depends on how long it takes.
+var oneStream = Options{MaxStreams: 1}
+
 // random returns n bytes that are the same in each run.
 func random(n int) []byte {
 	var seed [32]byte

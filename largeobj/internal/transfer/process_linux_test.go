@@ -51,7 +51,7 @@ func TestResumeAfterKill(t *testing.T) {
 			}
 			return nil
 		}
-		t.Error(Receive(t.Context(), m, f, NewFile(os.Getenv("TRANSFER_PATH")), Options{}))
+		t.Error(Receive(t.Context(), m, f, NewFile(os.Getenv("TRANSFER_PATH")), oneStream))
 		return
 	}
 	nothingLeft(t)
@@ -75,7 +75,7 @@ func TestResumeAfterKill(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("the process ended by itself")
 	}
-	receive(t, m, f, NewFile(path), Options{})
+	receive(t, m, f, NewFile(path), oneStream)
 	wantFile(t, path, data)
 	if again := f.sent.Load() - (size - 30*testLeaf - ChunkBytes); again > testLeaf {
 		t.Errorf("%d bytes were sent again", again)

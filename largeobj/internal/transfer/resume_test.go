@@ -67,7 +67,7 @@ func TestACorruptLeafIsFetchedOnceMore(t *testing.T) {
 			}
 			return nil
 		}
-		receive(t, Manifest{ID: idOf("x"), Size: size, Leaf: testLeaf}, f, dst, Options{})
+		receive(t, Manifest{ID: idOf("x"), Size: size, Leaf: testLeaf}, f, dst, oneStream)
 		check(data)
 		again := f.sent.Load() - int64(len(data))
 		if f.requests.Load() != 2 || size >= 0 && again != testLeaf || again > 3*testLeaf+1 {
@@ -88,14 +88,14 @@ func TestALeafThatStaysCorruptIsAnError(t *testing.T) {
 			return nil
 		}
 		m := Manifest{ID: idOf("x"), Size: size, Leaf: testLeaf}
-		err := Receive(t.Context(), m, f, dst, Options{})
+		err := Receive(t.Context(), m, f, dst, oneStream)
 		var ce *CorruptError
 		if !errors.As(err, &ce) || ce.ID != m.ID || ce.Leaf != 3 {
 			t.Fatalf("got %v", err)
 		}
 		// Everything else stays: an honest sender sends the rest.
 		f = newLoopback(t, src, testLeaf)
-		receive(t, m, f, dst, Options{})
+		receive(t, m, f, dst, oneStream)
 		check(data)
 		if sent := f.sent.Load(); sent > 3*testLeaf {
 			t.Errorf("%d bytes were sent again", sent)
@@ -151,7 +151,7 @@ func TestResumeInAnotherReceive(t *testing.T) {
 				}
 				return nil
 			}
-			switch err := Receive(ctx, m, f, dst, Options{}); {
+			switch err := Receive(ctx, m, f, dst, oneStream); {
 			case err == nil:
 				done = true
 			case !errors.Is(err, context.Canceled):
@@ -176,14 +176,14 @@ func TestResumeInAnotherReceive(t *testing.T) {
 			return nil
 		}
 		m.ID = idOf("y")
-		if err := Receive(t.Context(), m, f, dst, Options{}); !errors.Is(err, errLost) {
+		if err := Receive(t.Context(), m, f, dst, oneStream); !errors.Is(err, errLost) {
 			t.Fatal(err)
 		}
 		restart()
 		src, m.Size = source(other)
 		m.ID = idOf("z")
 		f = newLoopback(t, src, testLeaf)
-		receive(t, m, f, dst, Options{})
+		receive(t, m, f, dst, oneStream)
 		check(other)
 		if f.sent.Load() != int64(len(other)) {
 			t.Errorf("%d of %d bytes were sent of another object", f.sent.Load(), len(other))
@@ -223,14 +223,14 @@ func TestAJournalThatIsNotTrusted(t *testing.T) {
 				}
 				return nil
 			}
-			if err := Receive(t.Context(), m, f, NewFile(path), Options{}); !errors.Is(err, errLost) {
+			if err := Receive(t.Context(), m, f, NewFile(path), oneStream); !errors.Is(err, errLost) {
 				t.Fatal(err)
 			}
 			if err := c.damage(path+partSuffix, path+journalSuffix); err != nil {
 				t.Fatal(err)
 			}
 			f = newLoopback(t, Bytes(data), testLeaf)
-			receive(t, m, f, NewFile(path), Options{})
+			receive(t, m, f, NewFile(path), oneStream)
 			wantFile(t, path, data)
 			if f.sent.Load() != m.Size {
 				t.Errorf("%d bytes were sent", f.sent.Load())

@@ -46,7 +46,7 @@ func TestObjectsArrive(t *testing.T) {
 					}
 					f := newLoopback(t, src, testLeaf)
 					last := Progress{}
-					o := Options{Progress: func(p Progress) { last = p }}
+					o := Options{MaxStreams: 1, Progress: func(p Progress) { last = p }}
 					switch to {
 					case "file":
 						path := filepath.Join(t.TempDir(), "object")

@@ -25,7 +25,7 @@ func TestTheSizeComesInTheMiddle(t *testing.T) {
 				}
 				return nil
 			}
-			o := Options{Retry: Retry{Lost: lost, Wait: time.Millisecond}}
+			o := Options{MaxStreams: 1, Retry: Retry{Lost: lost, Wait: time.Millisecond}}
 			receive(t, Manifest{Size: -1, Leaf: testLeaf}, f, dst, o)
 			check(data)
 			if again := f.sent.Load() - int64(len(data)); again > testLeaf {
