@@ -15,7 +15,7 @@ import (
 type operation func(ctx context.Context, n uint64) (count uint64, err error)
 
 // closedLoop runs workers that each have one operation outstanding until the duration has passed and the operations
-// that have begun are complete. newOperation is called once for each worker.
+// that have begun are complete, at least one for each. newOperation is called once for each worker.
 func closedLoop(ctx context.Context, ep endpoint, workers int, d time.Duration, newOperation func() operation) (measurement, error) {
 	type worker struct {
 		latency histogram
@@ -37,7 +37,7 @@ func closedLoop(ctx context.Context, ep endpoint, workers int, d time.Duration, 
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			start := time.Now()
-			for n := uint64(i); start.Before(end); n += uint64(workers) {
+			for n := uint64(i); n < uint64(workers) || start.Before(end); n += uint64(workers) {
 				count, err := do(ctx, n)
 				if err != nil {
 					w.err = err
