@@ -256,7 +256,7 @@ func roleOf(class Class) pool.Role {
 }
 
 func (c *Client) conn(ctx context.Context, info *CallInfo, avoid []*pool.Health) (*streams.Conn, error) {
-	l, err := c.conns.Get(ctx, roleOf(info.Class), pool.Pick{Key: info.key, Avoid: avoid})
+	l, err := c.conns.Get(ctx, roleOf(info.Class), pool.Pick{Key: info.key, Avoid: avoid, Wait: info.wait})
 	return l.Conn, err
 }
 

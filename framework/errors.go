@@ -188,7 +188,7 @@ func convert(ctx context.Context, err error) error {
 	// An ended context explains whatever else went wrong. ctx.Err never changes once it is set; before, a peer
 	// that noticed the deadline first is not a cancellation: the time of the caller decides.
 	ended := ctx.Err()
-	_, dial := errors.AsType[*pool.DialError](err) // has a context of its own
+	unready, dial := errors.AsType[*pool.DialError](err) // has a context of its own
 	if ended == nil && !dial && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		ended = context.Canceled
 		if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
@@ -205,6 +205,10 @@ func convert(ctx context.Context, err error) error {
 		e.Code, e.Message = DeadlineExceeded, "the deadline of the call has passed"
 	default:
 		e.Code, e.Message = Canceled, "the call was canceled"
+	}
+	if ended != nil && dial { // see WaitForReady
+		e.Message += ", and no server could be reached: " + unready.Error()
+		e.unprocessed = true
 	}
 	return e
 }

@@ -3,6 +3,7 @@ package framework_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/mycel-rpc/mycel/framework"
@@ -73,4 +74,53 @@ func ExampleServer_Announce() {
 	// Output:
 	// 1 endpoints
 	// 0 endpoints
+}
+
+// A client that starts before its server waits for it.
+func ExampleWaitForReady() {
+	var registry pool.Registry
+	serverTLS, clientTLS := framework.DevTLS()
+	c, err := framework.NewClient("lookup.v1", framework.ClientConfig{TLS: clientTLS, Resolver: &registry})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		resp, err := lookup.Call(context.Background(), c, &lookupReq{"a"}, framework.WaitForReady(), framework.WithTimeout(time.Minute))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(resp.Value)
+	}()
+
+	srv, err := framework.NewServer(framework.ServerConfig{TLS: serverTLS})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Close()
+	lookup.Handle(srv, func(_ context.Context, q *lookupReq) (*lookupResp, error) {
+		return &lookupResp{"value of " + q.Key}, nil
+	})
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() { // ends with Close
+		if err := srv.Serve(context.Background(), socket); err != nil {
+			fmt.Println(err)
+		}
+	}()
+	if err := srv.Announce(context.Background(), &registry, "lookup.v1", pool.Endpoint{Address: socket.LocalAddr().String()}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	<-done
+	// Output:
+	// value of a
 }

@@ -327,6 +327,7 @@ func prepare(ctx context.Context, sp *spec, opts []CallOption) (prepared, contex
 			info.Timeout = t
 		}
 		info.key = p.options.key
+		info.wait = info.wait || p.options.wait
 		info.retry = cmp.Or(p.options.retry, info.retry)
 		info.hedge = cmp.Or(p.options.hedge, info.hedge)
 		p.info = &info

@@ -17,6 +17,7 @@ type callOptions struct {
 	key     string
 	retry   *RetryPolicy
 	hedge   *Hedge
+	wait    bool
 	header  *Metadata
 	trailer *Metadata
 }
@@ -53,6 +54,17 @@ func WithTimeout(d time.Duration) TimeoutOption { return TimeoutOption(d) }
 
 func (d TimeoutOption) applyMethod(s *spec)      { s.info.Timeout = time.Duration(d) }
 func (d TimeoutOption) applyCall(o *callOptions) { o.timeout = time.Duration(d) }
+
+// WaitOption is the result of [WaitForReady].
+type WaitOption struct{}
+
+// WaitForReady makes a call wait as long as no server can be reached, instead of failing at once with [Unavailable]: every call
+// when a method is declared with it, a single one when it is made with it. It waits until its context or its timeout ends; the
+// error then says both that and why no server could be reached. It is for clients that start before their servers.
+func WaitForReady() WaitOption { return WaitOption{} }
+
+func (WaitOption) applyMethod(s *spec)      { s.info.wait = true }
+func (WaitOption) applyCall(o *callOptions) { o.wait = true }
 
 type callOption func(*callOptions)
 

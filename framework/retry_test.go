@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mycel-rpc/mycel/largeobj"
+	"github.com/mycel-rpc/mycel/pool"
 )
 
 func TestRetryBudgetFollowsTheCalls(t *testing.T) {
@@ -121,6 +122,33 @@ func TestCallsWithObjectsAreNotHedged(t *testing.T) {
 		}
 		if n := calls.Load(); n != 1 {
 			t.Errorf("the call was made %d times", n)
+		}
+	})
+}
+
+// TestWaitForReady: without servers a call fails at once, or when its time is over; both errors say why.
+func TestWaitForReady(t *testing.T) {
+	method := NewUnary[struct{}, struct{}]("wait.v1/Empty")
+	synctest.Test(t, func(t *testing.T) {
+		var registry pool.Registry
+		_, clientTLS := DevTLS()
+		c, err := NewClient("nobody", ClientConfig{TLS: clientTLS, Resolver: &registry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, opts := range [][]CallOption{nil, {WaitForReady()}} {
+			begun := time.Now()
+			_, err := method.Call(t.Context(), c, &struct{}{}, append(opts, WithTimeout(5*time.Second))...)
+			want, wait := Unavailable, time.Duration(0)
+			if opts != nil {
+				want, wait = DeadlineExceeded, 5*time.Second
+			}
+			if took := time.Since(begun); CodeOf(err) != want || took != wait || !strings.Contains(err.Error(), "nobody") {
+				t.Errorf("after %v: %v", took, err)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

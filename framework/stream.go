@@ -18,6 +18,7 @@ type CallInfo struct {
 	key   string       // calls with the same key go to the same endpoint; "" is none
 	retry *RetryPolicy // nil for that of the client
 	hedge *Hedge       // nil for no hedging
+	wait  bool         // for a server that can be reached
 	spec  *spec
 }
 

@@ -45,6 +45,8 @@ type Pick struct {
 	Avoid []*Health
 	// Only is the one endpoint that will do, nil for any.
 	Only *Health
+	// Wait says that no endpoint can be reached is not the end: Get waits until one can be, or its context ends.
+	Wait bool
 }
 
 // A table is what calls of one role choose from. It is immutable but for its counter.

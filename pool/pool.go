@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -108,8 +109,8 @@ func (p *Pool[C]) Target() string { return p.target }
 // Get returns a connection of the role for one call, to the endpoint that by and the policy say, dialing when there is none. The
 // connection belongs to the pool; it may end at any time, also before the caller has used it.
 //
-// Errors: *[DialError] when the target cannot be reached now; [ErrClosed] after Close; the cause of ctx when it ends
-// while Get waits for a handshake, which goes on without it.
+// Errors: *[DialError] when the target cannot be reached now, unless by says to wait; [ErrClosed] after Close; the cause of ctx
+// when it ends while Get waits for a handshake, which goes on without it, or for an endpoint, together with the last *DialError.
 func (p *Pool[C]) Get(ctx context.Context, role Role, by Pick) (C, error) {
 	if !p.used.Load() {
 		p.used.Store(true)
@@ -217,6 +218,7 @@ func (p *Pool[C]) Close() {
 // wait gets a connection when none is ready.
 func (p *Pool[C]) wait(ctx context.Context, role Role, by Pick) (C, error) {
 	var none C
+	var unready *DialError
 	for {
 		p.mu.Lock()
 		if e, _ := p.pick(role, &by); e != nil { // set under mu: nothing is missed between here and changed
@@ -225,12 +227,15 @@ func (p *Pool[C]) wait(ctx context.Context, role Role, by Pick) (C, error) {
 		}
 		if err := context.Cause(ctx); err != nil {
 			p.mu.Unlock()
+			if unready != nil {
+				return none, fmt.Errorf("%w while waiting for a server: %w", err, unready)
+			}
 			return none, fmt.Errorf("pool: connection to %s: %w", p.target, err)
 		}
 		err := p.ensureLocked(role, &by, time.Now())
 		changed := p.mu.changed
 		p.mu.Unlock()
-		if err != nil {
+		if err != nil && !(by.Wait && errors.As(err, &unready)) {
 			return none, err
 		}
 		timer := time.NewTimer(tryNextAfter)

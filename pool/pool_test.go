@@ -153,6 +153,57 @@ func TestFailedEndpointIsLeftAloneForADoublingTime(t *testing.T) {
 	})
 }
 
+// TestWaiting: who waits gets a connection once an endpoint can be reached, and learns why none could be when the context ends.
+func TestWaiting(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setDown("a:1", errRefused)
+		p := open("a:1", Config[*testConn]{})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		begun := time.Now()
+		_, err := p.Get(ctx, Main, Pick{Wait: true})
+		if de := wantDialError(t, err); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errRefused) || de.Attempts < 4 {
+			t.Errorf("Get with an endpoint that refuses: %v", err)
+		}
+		if took := time.Since(begun); took != 3*time.Second {
+			t.Errorf("waited %v", took)
+		}
+		got := make(chan error)
+		go func() {
+			_, err := p.Get(t.Context(), Main, Pick{Wait: true})
+			got <- err
+		}()
+		time.Sleep(10 * time.Second)
+		select {
+		case err := <-got:
+			t.Error("did not wait:", err)
+		default:
+		}
+		n.setDown("a:1", nil)
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWaitingEndsWithThePool, and does not begin where nothing can come of it.
+func TestWaitingEndsWithThePool(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		n.setDown("a:1", errRefused)
+		p := open("a:1", Config[*testConn]{})
+		got := make(chan error)
+		go func() {
+			_, err := p.Get(t.Context(), Main, Pick{Wait: true})
+			got <- err
+		}()
+		time.Sleep(10 * time.Second)
+		p.Close()
+		if err := <-got; !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestNextEndpointIsTried(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		n.setDown("a:1", errRefused)
