@@ -69,7 +69,7 @@ func (a *adapt) update(s Stats) {
 	}
 	a.stripes.Store(stripes)
 	a.updateRate(s)
-	if s.MinRTT < streamRTT {
+	if s.MinRTT < streamRTT || s.Transport == "tcp" { // over TCP whatever is lost holds up all streams alike
 		a.perCall.Store(false)
 		return
 	}

@@ -333,7 +333,7 @@ func (t *tcpTransport) exportKey(label string, context []byte, length int) ([]by
 }
 
 func (t *tcpTransport) stats() Stats {
-	return Stats{
+	s := Stats{
 		Transport: "tcp",
 		MinRTT:    time.Duration(t.minRTT.Load()), LatestRTT: time.Duration(t.latestRTT.Load()),
 		SmoothedRTT: time.Duration(t.smoothedRTT.Load()), RTTDeviation: time.Duration(t.deviation.Load()),
@@ -341,6 +341,8 @@ func (t *tcpTransport) stats() Stats {
 		PacketsSent: t.sock.sends.Load(), PacketsReceived: t.sock.receives.Load(),
 		Resumed: t.resumed,
 	}
+	addKernelStats(t.sock.Conn, &s)
+	return s
 }
 
 func (t *tcpTransport) remoteAddr() net.Addr { return t.sock.RemoteAddr() }

@@ -72,7 +72,8 @@ type Stats struct {
 
 	BytesSent, BytesReceived     uint64 // payload of UDP, including what was sent again, or of TCP
 	PacketsSent, PacketsReceived uint64 // over TCP system calls
-	// What was taken for lost; it becomes less when it arrives late.
+	// What was taken for lost; it becomes less when it arrives late. Over TCP it is what the kernel has sent again, and this and
+	// the next are known on Linux only.
 	BytesLost, PacketsLost uint64
 	CongestionWindow       uint64 // bytes that may be in flight
 	GSO                    bool   // generic segmentation offload is in use
