@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -43,10 +44,26 @@ func (p *Pool[C]) ensureLocked(role Role, by *Pick, now time.Time) error {
 			return nil
 		}
 	}
-	if p.resolveLocked(now) || running {
+	if p.resolveLocked(now) || running || slices.ContainsFunc(p.mu.slots, func(s *slot[C]) bool { return p.endingLocked(s, role) }) {
 		return nil
 	}
 	return p.dialErrorLocked(role, now, p.mu.slots)
+}
+
+// endingLocked reports whether the endpoint has as many connections as it may and one of them is about to be taken out: then it
+// is dialed.
+func (p *Pool[C]) endingLocked(s *slot[C], role Role) bool {
+	list := s.entries(role)
+	return len(list) >= p.maxConns(role) && slices.ContainsFunc(list, func(e *entry[C]) bool {
+		select {
+		case <-e.conn.Done():
+			return true
+		case <-e.conn.GoneAway():
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // wantedLocked returns the one endpoint that a call has to go to, nil if there are several.
@@ -193,7 +210,8 @@ func (p *Pool[C]) dialLocked(s *slot[C], role Role, now time.Time) {
 	p.rebuildLocked(now)
 	// Ends when the dial fails or the connection ends; Close makes both happen and waits.
 	p.goroutines.Go(func() {
-		ctx, cancel := context.WithTimeout(p.life, p.cfg.DialTimeout)
+		late := fmt.Errorf("no connection within %v (DialTimeout): %w", p.cfg.DialTimeout, context.DeadlineExceeded)
+		ctx, cancel := context.WithTimeoutCause(p.life, p.cfg.DialTimeout, late)
 		conn, err := p.cfg.Dial(ctx, endpoint, role, &s.Health)
 		cancel()
 		if err != nil {

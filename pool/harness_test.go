@@ -120,12 +120,12 @@ func (n *network) dial(ctx context.Context, to Endpoint, role Role, health *Heal
 	}()
 	if latency == forever {
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	select {
 	case <-time.After(latency):
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	if err != nil {
 		return nil, err

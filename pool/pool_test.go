@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -239,7 +240,7 @@ func TestDialTimeout(t *testing.T) {
 		start := time.Now()
 		_, err := p.Get(t.Context(), Main, Pick{})
 		wantDialError(t, err)
-		if d := time.Since(start); d != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+		if d := time.Since(start); d != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "DialTimeout") {
 			t.Errorf("failed after %v with %v", d, err)
 		}
 	})
@@ -304,6 +305,26 @@ func TestLostConnectionIsReplaced(t *testing.T) {
 		third.draining.Store(true)
 		if get(t, p, Main) == third {
 			t.Error("got the connection that drains")
+		}
+	})
+}
+
+// An endpoint whose only connection has ended, which the pool is about to take note of, has not failed.
+func TestTheEndOfAConnectionIsNoFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{MaxMain: 1})
+		for _, end := range []func(*testConn){(*testConn).leave, func(c *testConn) { c.fail(errRefused) }} {
+			c := get(t, p, Main)
+			time.Sleep(time.Minute)
+			p.mu.Lock() // so that it cannot take note
+			end(c)
+			if err := p.ensureLocked(Main, &Pick{}, time.Now()); err != nil {
+				t.Error(err)
+			}
+			p.mu.Unlock()
+			if get(t, p, Main) == c {
+				t.Error("got the connection that has ended")
+			}
 		}
 	})
 }

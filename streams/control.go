@@ -303,7 +303,7 @@ func (c *Conn) awaitHello(timer *time.Timer, beat *heartbeat) bool {
 		case <-c.signal.hello:
 			return true
 		case <-late.C:
-			c.abort(violation(wire.CloseHandshake, "no hello within %v", c.cfg.HandshakeTimeout))
+			c.abort(violation(wire.CloseHandshake, "no hello within %v (HandshakeTimeout)", c.cfg.HandshakeTimeout))
 			return false
 		case <-c.ctx.Done():
 			return false

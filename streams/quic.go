@@ -178,6 +178,10 @@ func dialError(addr net.Addr, err error) error {
 	if lost, ok := errors.AsType[*ConnError](err); ok && lost.Err != nil {
 		err = lost.Err
 	}
+	switch err.(type) {
+	case *quic.HandshakeTimeoutError, *quic.IdleTimeoutError:
+		return fmt.Errorf("streams: no handshake with %v: HandshakeTimeout has passed: %w", addr, err)
+	}
 	return fmt.Errorf("streams: no handshake with %v: %w", addr, err)
 }
 
@@ -414,7 +418,7 @@ func quicError(err error) error {
 		return &ConnError{Code: uint64(a.ErrorCode), Text: a.ErrorMessage, Remote: a.Remote}
 	}
 	if t := (*quic.TransportError)(nil); errors.As(err, &t) && t.Remote && t.ErrorCode == quic.ConnectionRefused {
-		return &ConnError{Code: wire.CloseRefused, Text: "the server takes no more connections (MaxConnections), or is shutting down", Remote: true}
+		return &ConnError{Code: wire.CloseRefused, Text: "the server takes no more connections (MaxConnections), has too many handshakes in progress, or is shutting down", Remote: true}
 	}
 	if errors.As(err, new(*ConnError)) || errors.As(err, new(*ResetError)) {
 		return err
