@@ -68,6 +68,7 @@ type Conn struct {
 	pings      atomic.Uint64            // the nonce of the last ping that was sent
 	pongs      atomic.Uint64            // the nonce of the last pong that has arrived
 	silent     atomic.Bool              // the peer has left a ping without an answer while calls wait
+	lookedAt   atomic.Bool              // a goroutine looks after the connection
 	peerLoad   atomic.Pointer[peerLoad] // what the peer last said of its load; nil before it has
 
 	signal struct {
@@ -77,7 +78,6 @@ type Conn struct {
 		hello    chan struct{} // closed when peer is set
 		drained  chan struct{} // closed when the peer has said drained
 		idle     chan struct{} // capacity 1; sent to when a count of calls reaches zero
-		busy     chan struct{} // capacity 1; sent to when a call starts on an idle connection
 		closed   chan struct{} // closed when the last goroutine has returned
 		pong     chan struct{} // capacity 1; sent to when a pong arrives
 	}
@@ -88,6 +88,8 @@ type Conn struct {
 		hasControl bool // the dialer has opened the control stream; a second one is a violation
 		hasHello   bool // a hello frame has been read; a second one is a violation
 		drained    bool // this side has said drained
+		ended      bool // what atEnd had has been called
+		atEnd      []func()
 	}
 }
 
@@ -123,7 +125,6 @@ func newConn(t transport, cfg *Config, dialer bool) *Conn {
 	c.signal.pong = make(chan struct{}, 1)
 	c.signal.drained = make(chan struct{})
 	c.signal.idle = make(chan struct{}, 1)
-	c.signal.busy = make(chan struct{}, 1)
 	c.signal.closed = make(chan struct{})
 	if cfg.NewOwner != nil {
 		c.owner = cfg.NewOwner(c)
@@ -143,7 +144,12 @@ func (c *Conn) start(ctx context.Context) error {
 		c.openControl(s, true)
 	}
 	c.wg.Go(c.acceptUniStreams)
-	c.wg.Go(c.maintain)
+	c.lookedAt.Store(true)
+	c.wg.Go(func() { // ends when the hello has arrived and there is nothing more to wait for, or with the connection
+		if c.awaitHello() {
+			c.maintain()
+		}
+	})
 	go func() { // ends after every other goroutine of the connection; Close waits on signal.closed
 		c.acceptStreams()
 		c.shutdown()
@@ -159,6 +165,13 @@ func (c *Conn) shutdown() {
 	c.pending.fail(cause)
 	c.credits.fail(cause)
 	c.log.Debug("connection ended", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(cause))
+	c.mu.Lock()
+	atEnd := c.mu.atEnd
+	c.mu.atEnd, c.mu.ended = nil, true
+	c.mu.Unlock()
+	for _, f := range atEnd {
+		f()
+	}
 	c.wg.Wait()
 	c.tasks.close()
 	c.t.wait()
@@ -384,6 +397,20 @@ func (c *Conn) CloseWith(code uint64, text string) {
 // Go runs f on a goroutine that Close waits for; f must return soon after Done is closed. It reports false, without
 // running f, when the connection has ended.
 func (c *Conn) Go(f func()) bool { return c.spawn(f) }
+
+// AtEnd has f called when the connection has ended, at once if it has already. Close returns after f, which must not wait for
+// Close, nor for anything that takes long. Unlike a goroutine that waits for Done, it costs an idle connection nothing.
+func (c *Conn) AtEnd(f func()) {
+	c.mu.Lock()
+	ended := c.mu.ended
+	if !ended {
+		c.mu.atEnd = append(c.mu.atEnd, f)
+	}
+	c.mu.Unlock()
+	if ended {
+		f()
+	}
+}
 
 // Dialer reports whether this side opened the connection.
 func (c *Conn) Dialer() bool { return c.dialer }

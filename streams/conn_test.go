@@ -3,6 +3,7 @@ package streams
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/mycel-rpc/mycel/wire"
@@ -29,6 +30,31 @@ func TestEveryClassAndSizeEchoes(t *testing.T) {
 						}
 					})
 				}
+			}
+		})
+	}
+}
+
+// TestAtEnd: what a connection is to do at its end it has done when Close returns, and does at once when it comes too late.
+func TestAtEnd(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			c, _ := k.pair(t, Config{}, Config{})
+			var done []string
+			c.AtEnd(func() { done = append(done, "first") })
+			c.AtEnd(func() {
+				if c.Err() == nil {
+					t.Error("called before the end")
+				}
+				done = append(done, "second")
+			})
+			c.Close()
+			if !slices.Equal(done, []string{"first", "second"}) {
+				t.Errorf("did %v", done)
+			}
+			c.AtEnd(func() { done = append(done, "late") })
+			if len(done) != 3 {
+				t.Errorf("did %v", done)
 			}
 		})
 	}

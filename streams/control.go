@@ -161,7 +161,7 @@ func (c *Conn) GoAway(text string) {
 	if !c.leaving.CompareAndSwap(false, true) {
 		return
 	}
-	signal(c.signal.busy) // from here on we wait for the peer
+	c.lookAfter() // from here on we wait for the peer
 	payload := wire.AppendGoAway(nil, wire.GoAway{Text: text})
 	select {
 	case <-c.signal.control:
@@ -234,7 +234,7 @@ func (c *Conn) callStarted(weight int64) error {
 		return ErrDraining
 	}
 	if n == 1 {
-		signal(c.signal.busy)
+		c.lookAfter()
 	}
 	return nil
 }
@@ -262,21 +262,28 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// maintain looks after the connection while it waits for the peer, for calls or for drained: it enforces the handshake timeout, samples
-// the path and pings a silent peer.
+// lookAfter has the connection looked after while this side waits for the peer. It costs little when it is already.
+func (c *Conn) lookAfter() {
+	if !c.lookedAt.Load() && c.lookedAt.CompareAndSwap(false, true) {
+		c.spawn(c.maintain) // ends when there is nothing to wait for, or with the connection
+	}
+}
+
+// waits reports whether this side waits for the peer, for calls or for drained.
+func (c *Conn) waits() bool {
+	return c.outstanding.Load() != 0 || c.leaving.Load() || c.silent.Load()
+}
+
+// maintain looks after the connection until there is nothing to wait for: it samples the path and pings a silent peer.
 func (c *Conn) maintain() {
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
 	var beat heartbeat
-	if !c.awaitHello(timer, &beat) {
-		return
-	}
 	for {
-		if c.outstanding.Load() == 0 && !c.leaving.Load() && !c.silent.Load() {
+		if !c.waits() {
 			beat = heartbeat{}
-			select {
-			case <-c.signal.busy:
-			case <-c.ctx.Done():
+			c.lookedAt.Store(false)
+			if !c.waits() || !c.lookedAt.CompareAndSwap(false, true) { // what has begun meanwhile may have found it true
 				return
 			}
 		}
@@ -294,8 +301,12 @@ func (c *Conn) maintain() {
 	}
 }
 
-// awaitHello waits for the hello of the peer, which may fall silent before it. It reports false when the connection has ended.
-func (c *Conn) awaitHello(timer *time.Timer, beat *heartbeat) bool {
+// awaitHello waits for the hello of the peer, which may fall silent before it. It reports false when the connection has ended, or
+// is to end because no hello has come within the handshake timeout.
+func (c *Conn) awaitHello() bool {
+	var beat heartbeat
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
 	late := time.NewTimer(c.cfg.HandshakeTimeout)
 	defer late.Stop()
 	for {
@@ -311,7 +322,7 @@ func (c *Conn) awaitHello(timer *time.Timer, beat *heartbeat) bool {
 			timer.Reset(tick)
 		}
 		if c.outstanding.Load() == 0 || c.confirmed != nil && openOrNil(c.confirmed) != nil {
-			*beat = heartbeat{} // nobody waits, or the handshake is not complete: whether it will be is not up to pings
+			beat = heartbeat{} // nobody waits, or the handshake is not complete: whether it will be is not up to pings
 		} else if !beat.check(c, c.t.stats(), time.Now()) {
 			return false
 		}
