@@ -52,13 +52,21 @@ func (s *Server) withdraw(ctx context.Context) {
 
 const ageText = "the connection has reached its maximum age (ServerConfig.MaxConnectionAge)"
 
-// old returns a channel that is sent to when a connection that begins now has reached its maximum age, and what stops it. The age
-// varies by a tenth, so that clients that came together do not come back together.
-func (c *ServerConfig) old() (reached <-chan time.Time, stop func()) {
+// whenOld calls f on another goroutine when a connection that begins now has reached its maximum age, unless stop has been called
+// before; stop waits for f. The age varies by a tenth, so that clients that came together do not come back together.
+func (c *ServerConfig) whenOld(f func()) (stop func()) {
 	if c.MaxConnectionAge == 0 {
-		return nil, func() {}
+		return func() {}
 	}
 	age := float64(c.MaxConnectionAge) * (0.9 + 0.2*rand.Float64())
-	t := time.NewTimer(time.Duration(age))
-	return t.C, func() { t.Stop() }
+	done := make(chan struct{}) // closed when f has returned
+	t := time.AfterFunc(time.Duration(age), func() {
+		defer close(done)
+		f()
+	})
+	return func() {
+		if !t.Stop() {
+			<-done
+		}
+	}
 }

@@ -36,7 +36,6 @@ func newPeer(conn *streams.Conn, d *dispatcher, wrap []ClientInterceptor) *Peer 
 	if d.uncompressed.Load() {
 		p.SetCompression(CompressOff)
 	}
-	conn.Go(p.objects.Run) // ends with the connection
 	p.open = chain(func(ctx context.Context, info *CallInfo) (Stream, error) { return openCall(ctx, info, p) }, wrap)
 	return p
 }

@@ -212,7 +212,7 @@ func (s *Server) hostOffer() *largeobj.Host {
 	return s.mu.host
 }
 
-// adopt takes a new connection. A goroutine follows it to its end; Close waits for that.
+// adopt takes a new connection. Close waits for its end.
 func (s *Server) adopt(conn *streams.Conn) {
 	if reason := conn.Owner().(*Peer).refused; reason != "" {
 		conn.CloseWith(wire.CloseRefused, reason) // promises that nothing was done on it
@@ -228,29 +228,28 @@ func (s *Server) adopt(conn *streams.Conn) {
 		conn.Close()
 		return
 	}
-	go func() {
-		defer s.wg.Done()
-		peer := conn.Owner().(*Peer)
+	stop := s.cfg.whenOld(func() {
+		_ = conn.Drain(context.Background(), ageText) // ends with the connection at the latest
+	})
+	conn.AtEnd(func() {
+		s.mu.Lock()
+		delete(s.mu.conns, conn)
+		s.mu.Unlock()
+		go func() { // ends soon after; Close waits on wg
+			conn.Close()
+			stop()
+			s.wg.Done()
+		}()
+	})
+	conn.Go(func() { // ends with the connection at the latest
 		// Both end with the connection, which has a handshake timeout. Early data may be a copy, which must not get calls of
 		// ours.
 		if conn.Ready(context.Background()) == nil && conn.Confirmed(context.Background()) == nil {
 			in := s.sessions.join(conn)
-			peer.join(in)
-			defer s.sessions.leave(in, conn)
+			conn.Owner().(*Peer).join(in)
+			conn.AtEnd(func() { s.sessions.leave(in, conn) })
 		}
-		old, stop := s.cfg.old()
-		select {
-		case <-old:
-			_ = conn.Drain(context.Background(), ageText) // ends with the connection at the latest
-		case <-conn.Done():
-		}
-		stop()
-		<-conn.Done()
-		s.mu.Lock()
-		delete(s.mu.conns, conn)
-		s.mu.Unlock()
-		conn.Close()
-	}()
+	})
 }
 
 // Shutdown stops serving politely: no new connections, no new calls (clients make them elsewhere), then it waits for

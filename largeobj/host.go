@@ -37,9 +37,7 @@ func (h *Host) Offer(conn *streams.Conn, session *Session) []byte {
 	if err != nil {
 		return nil
 	}
-	if !conn.Go(func() { <-conn.Done(); withdraw() }) {
-		withdraw()
-	}
+	conn.AtEnd(withdraw)
 	return offer
 }
 

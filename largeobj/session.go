@@ -35,29 +35,29 @@ type grant struct {
 	n int
 }
 
-// NewSession returns the session of a connection. It must be called before the connection carries anything, and
-// [Session.Run] once it does.
+// NewSession returns the session of a connection. It must be called before the connection carries anything. The session ends
+// with the connection. If the peer is on this host and offers shared memory, a goroutine sets it up, which the connection waits for.
 func (s *Store) NewSession(conn *streams.Conn, peer Peer) *Session {
 	ss := &Session{store: s, conn: conn, peer: peer}
 	ss.mu.granted = map[Key]*grant{}
 	conn.SetMemory(ss)
-	return ss
-}
-
-// Run sets up shared memory if the peer is on this host and offers it, and returns when the connection has ended. Call
-// it with [streams.Conn.Go].
-func (s *Session) Run() {
-	if s.conn.Dialer() && s.store.arena != nil && s.conn.Ready(context.Background()) == nil {
-		if offer := s.conn.PeerHello().HostOffer; len(offer) > 0 {
-			s.attach(offer)
+	conn.AtEnd(func() {
+		if l := ss.link.Swap(nil); l != nil {
+			l.Close()
+			s.stats.links.Add(-1)
 		}
+		ss.end()
+	})
+	if conn.Dialer() && s.arena != nil {
+		conn.Go(func() { // ends within the time that a handshake and then attach may take, or with the connection
+			if conn.Ready(context.Background()) == nil {
+				if offer := conn.PeerHello().HostOffer; len(offer) > 0 {
+					ss.attach(offer)
+				}
+			}
+		})
 	}
-	<-s.conn.Done()
-	if l := s.link.Swap(nil); l != nil {
-		l.Close()
-		s.store.stats.links.Add(-1)
-	}
-	s.end()
+	return ss
 }
 
 // attach shares memory with the acceptor.
@@ -79,7 +79,7 @@ func (s *Session) Sharing() bool { return s.link.Load() != nil }
 func (s *Session) adopt(l *shm.Link) {
 	s.link.Store(l) // there is one offer for a connection, and it can be used once
 	s.store.stats.links.Add(1)
-	if s.conn.Err() != nil && s.link.CompareAndSwap(l, nil) { // Run may have ended before it saw the link
+	if s.conn.Err() != nil && s.link.CompareAndSwap(l, nil) { // the session may have ended before it saw the link
 		l.Close()
 		s.store.stats.links.Add(-1)
 		return

@@ -80,7 +80,6 @@ func pair(t testing.TB, conf Config) (near, far *Session) {
 		t.Cleanup(store.Close)
 		return streams.Config{NewOwner: func(c *streams.Conn) any {
 			s := store.NewSession(c, &fakePeer{})
-			c.Go(s.Run)
 			ends = append(ends, s)
 			return s
 		}}

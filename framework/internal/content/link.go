@@ -116,14 +116,16 @@ type tables struct {
 
 	mu struct {
 		sync.Mutex
-		outs   map[uint64]*outTable
-		ins    map[uint64]*inTable
-		ended  bool
-		closer bool // something closes the tables when the connection ends
+		outs  map[uint64]*outTable
+		ins   map[uint64]*inTable
+		ended bool
 	}
 }
 
-func (t *tables) init(conn *streams.Conn, bytes int) { t.conn, t.bytes = conn, bytes }
+func (t *tables) init(conn *streams.Conn, bytes int) {
+	t.conn, t.bytes = conn, bytes
+	conn.AtEnd(t.close)
+}
 
 // out returns the table for messages that are sent for a principal, nil if there is none.
 func (t *tables) out(principal uint64) *outTable {
@@ -138,7 +140,7 @@ func (t *tables) out(principal uint64) *outTable {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if o := t.mu.outs[principal]; o != nil || !t.openLocked() {
+	if o := t.mu.outs[principal]; o != nil || t.mu.ended {
 		return o
 	}
 	if t.sent == nil {
@@ -177,7 +179,7 @@ func (t *tables) in(principal uint64) *inTable {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if i := t.mu.ins[principal]; i != nil || !t.openLocked() {
+	if i := t.mu.ins[principal]; i != nil || t.mu.ended {
 		return i
 	}
 	if t.received == nil {
@@ -195,17 +197,8 @@ func (t *tables) in(principal uint64) *inTable {
 	return i
 }
 
-// openLocked reports whether tables may be made, and sees to it that they are closed.
-func (t *tables) openLocked() bool {
-	if !t.mu.closer && !t.mu.ended {
-		t.mu.closer = t.conn.Go(t.closeAtEnd)
-	}
-	return t.mu.closer && !t.mu.ended
-}
-
-// closeAtEnd waits for the end of the connection and gives back what its tables hold.
-func (t *tables) closeAtEnd() {
-	<-t.conn.Done()
+// close gives back what the tables hold. None is made afterwards.
+func (t *tables) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.ended = true

@@ -41,14 +41,14 @@ type Link struct {
 		imports  map[uint64]*imported // segments of the peer, by its number
 		bytes    int64                // sum of imports
 		waiting  []message            // to be written
-		grants   []grant              // by slot
+		writing  bool                 // a goroutine writes them, or will start when the link has
+		grants   []grant              // by slot, as far as slots have been used
 		active   []int                // slots with a lease, in no order
-		unused   []int                // slots without
+		unused   []int                // of grants, those without
 		next     int                  // the place in active to look at next
 		leased   int64                // bytes of the blocks of active
 		sequence uint64               // of the lease granted last
 	}
-	wake chan struct{} // tells the writer of waiting messages; capacity 1: once is enough
 	done chan struct{} // closed when the link has ended
 	wg   sync.WaitGroup
 }
@@ -72,14 +72,11 @@ type passed struct {
 func newLink(a *Arena, config LinkConfig, conn *net.UnixConn, cred *unix.Ucred, t *tables, ready func(*Link)) (*Link, error) {
 	l := &Link{
 		arena: a, config: config, conn: conn, uid: int(cred.Uid), pid: int(cred.Pid), tables: t,
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	l.mu.passed = map[uint64]*passed{}
 	l.mu.imports = map[uint64]*imported{}
-	l.mu.grants = make([]grant, config.MaxLeases)
-	for slot := config.MaxLeases - 1; slot >= 0; slot-- {
-		l.mu.unused = append(l.mu.unused, slot)
-	}
+	l.mu.writing = true
 	// Sequences of different links differ, so that a handle of another link is most likely refused.
 	l.mu.sequence = 1 + rand.Uint64()>>2
 	if err := a.register(l); err != nil {
@@ -96,7 +93,7 @@ func newLink(a *Arena, config LinkConfig, conn *net.UnixConn, cred *unix.Ucred, 
 		return nil, l.mu.err
 	}
 	l.wg.Go(l.read)  // ends when conn closes; Close waits
-	l.wg.Go(l.write) // ends with done; Close waits
+	l.wg.Go(l.write) // ends when nothing waits, or with the link; Close waits
 	return l, nil
 }
 
@@ -222,16 +219,20 @@ func (l *Link) lease(b *Block, off, n int) (Handle, *passed, error) {
 	bytes := b.chunk.size
 	var found [lookAt]*Block
 	over := l.reclaimLocked(found[:0], lookAt)
-	if len(l.mu.unused) == 0 || l.mu.leased+bytes > l.config.MaxLeasedBytes {
+	if l.fullLocked(bytes) {
 		over = l.reclaimLocked(over, len(l.mu.active))
 	}
-	if len(l.mu.unused) == 0 || l.mu.leased+bytes > l.config.MaxLeasedBytes {
+	if l.fullLocked(bytes) {
 		l.mu.Unlock()
 		unrefAll(over)
 		return Handle{}, nil, ErrExhausted
 	}
-	slot := l.mu.unused[len(l.mu.unused)-1]
-	l.mu.unused = l.mu.unused[:len(l.mu.unused)-1]
+	slot := len(l.mu.grants)
+	if n := len(l.mu.unused); n > 0 {
+		slot, l.mu.unused = l.mu.unused[n-1], l.mu.unused[:n-1]
+	} else {
+		l.mu.grants = append(l.mu.grants, grant{})
+	}
 	l.mu.sequence++
 	l.mu.grants[slot] = grant{sequence: l.mu.sequence, block: b, place: len(l.mu.active)}
 	l.mu.active = append(l.mu.active, slot)
@@ -242,6 +243,11 @@ func (l *Link) lease(b *Block, off, n int) (Handle, *passed, error) {
 	l.mu.Unlock()
 	unrefAll(over)
 	return h, nil, nil
+}
+
+// fullLocked reports whether there is no slot for another lease, or the peer would have too many bytes.
+func (l *Link) fullLocked(bytes int64) bool {
+	return len(l.mu.active) >= l.config.MaxLeases || l.mu.leased+bytes > l.config.MaxLeasedBytes
 }
 
 // passLocked starts passing a segment to the peer, unless it has been.
@@ -370,35 +376,30 @@ func (l *Link) sendLocked(m message) {
 		return
 	}
 	l.mu.waiting = append(l.mu.waiting, m)
-	select {
-	case l.wake <- struct{}{}:
-	default: // it will look anyway
+	if !l.mu.writing {
+		l.mu.writing = true
+		l.wg.Go(l.write) // ends when nothing waits, or with the link; Close waits
 	}
 }
 
 // write sends what waits.
 func (l *Link) write() {
 	for {
-		select {
-		case <-l.done:
-			return
-		case <-l.wake:
-		}
-		for {
-			l.mu.Lock()
-			if len(l.mu.waiting) == 0 {
-				l.mu.Unlock()
-				break
-			}
-			m := l.mu.waiting[0]
-			l.mu.waiting = l.mu.waiting[1:]
+		l.mu.Lock()
+		if len(l.mu.waiting) == 0 { // as after the end
+			l.mu.writing = false
+			l.mu.waiting = nil
 			l.mu.Unlock()
-			err := m.send(l.conn)
-			m.done()
-			if err != nil {
-				l.end(socketError(err))
-				return
-			}
+			return
+		}
+		m := l.mu.waiting[0]
+		l.mu.waiting = l.mu.waiting[1:]
+		l.mu.Unlock()
+		err := m.send(l.conn)
+		m.done()
+		if err != nil {
+			l.end(socketError(err))
+			return
 		}
 	}
 }
