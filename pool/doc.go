@@ -61,8 +61,8 @@
 // # Ownership
 //
 // Connections belong to the pool: callers use what Get returns and do
-// not close it. For each connection one goroutine dials, watches and closes it, one follows the resolver and one looks after all;
-// [Pool.Close] waits for all of them.
+// not close it. For each connection one goroutine dials, watches and closes it, one follows the resolver and one looks after all, every
+// second, or every 30 while nobody uses them and nothing changes; [Pool.Close] waits for all of them.
 //
 // # Limits
 //

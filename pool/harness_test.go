@@ -23,6 +23,7 @@ type testConn struct {
 	draining    atomic.Bool
 	silent      atomic.Bool
 	others      atomic.Int64 // load that the peer tells
+	looks       atomic.Int64 // how often somebody wanted to know that
 	retired     atomic.Bool
 	away        chan struct{} // closed when the peer has said goaway
 	awayOnce    sync.Once
@@ -48,6 +49,7 @@ func (c *testConn) RTT() time.Duration    { return time.Millisecond }
 func (c *testConn) GoneAway() <-chan struct{} { return c.away }
 
 func (c *testConn) PeerLoad() (int, time.Time) {
+	c.looks.Add(1)
 	if n := int(c.others.Load()); n >= 0 {
 		return n, time.Now()
 	}

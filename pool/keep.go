@@ -10,6 +10,8 @@ import (
 const (
 	// tick is how often a pool looks after its connections.
 	tick = time.Second
+	// quietTick is how often it does while nobody uses them and nothing changes by itself.
+	quietTick = 30 * time.Second
 	// maxDialing is how many endpoints are dialed at once in the background.
 	maxDialing = 4
 	// hintFor is how long the load that an endpoint has told counts. Without calls it is not told again.
@@ -55,6 +57,9 @@ func (p *Pool[C]) keep() {
 		}
 		p.readmitLocked(now)
 		next := min(last.Add(tick).Sub(now), p.openLocked(now))
+		if p.quietLocked(now) {
+			next = quietTick
+		}
 		p.mu.Unlock()
 		timer.Reset(max(next, 0))
 		select {
@@ -64,6 +69,24 @@ func (p *Pool[C]) keep() {
 			return
 		}
 	}
+}
+
+// quietLocked reports whether each endpoint has one connection, which is idle, and nobody has asked for one for a while. Whoever asks,
+// or changes the set, wakes the keeper.
+func (p *Pool[C]) quietLocked(now time.Time) bool {
+	if p.used.Load() || p.mu.closed || now.Sub(p.mu.lastUse) < hintFor+tick || len(p.mu.slots) == 0 || len(p.mu.gone) > 0 {
+		return false
+	}
+	for _, s := range p.mu.slots {
+		main, bulk := s.entries(Main), s.entries(Bulk)
+		if s.mu.state != Ready || len(main) != 1 || main[0].conn.Load() > 0 || len(bulk)+len(s.mu.leaving) > 0 {
+			return false
+		}
+		if s.others.Load() > 0 || s.calls.Load() != s.mu.calls { // which has to fade, and to be compared
+			return false
+		}
+	}
+	return true
 }
 
 // openLocked dials endpoints that should have a connection, and returns the time until the next one may be dialed.

@@ -72,6 +72,30 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	})
 }
 
+// TestAPoolThatNobodyUsesRests: it looks after its connection every 30 seconds, and as before from the next use on.
+func TestAPoolThatNobodyUsesRests(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{})
+		conn := get(t, p, Main)
+		time.Sleep(10 * tick)
+		looks := conn.looks.Load()
+		time.Sleep(4 * time.Minute)
+		if n := conn.looks.Load() - looks; n > 16 {
+			t.Errorf("looked %d times within four minutes at a connection that nobody uses", n)
+		}
+		get(t, p, Main).outstanding.Store(1)
+		synctest.Wait()
+		looks = conn.looks.Load()
+		time.Sleep(10*tick + tick/2)
+		if n := conn.looks.Load() - looks; n < 10 {
+			t.Errorf("looked %d times within ten seconds at a connection with a call", n)
+		}
+		conn.fail(errors.New("lost"))
+		synctest.Wait()
+		n.wantDials("a:1", "a:1")
+	})
+}
+
 func TestAConnectionThatLeavesIsReplacedAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		p := open("a:1", Config[*testConn]{})
@@ -204,6 +228,7 @@ func TestEndpointsThatDoWorseThanOthersAreEjected(t *testing.T) {
 				p := open("static:///a:1,b:2,c:3", Config[*testConn]{})
 				settle(t, p)
 				time.Sleep(rateInterval)
+				get(t, p, Main) // whoever makes calls does that first
 				for _, conn := range p.Conns(Main) {
 					for i := range c.calls {
 						if i%10 < c.failing[conn.address] {

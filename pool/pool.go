@@ -114,6 +114,7 @@ func (p *Pool[C]) Target() string { return p.target }
 func (p *Pool[C]) Get(ctx context.Context, role Role, by Pick) (C, error) {
 	if !p.used.Load() {
 		p.used.Store(true)
+		p.wakeKeeper() // who may be waiting for longer than a tick
 	}
 	e, load := p.pick(role, &by)
 	if e == nil {
