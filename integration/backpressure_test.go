@@ -8,13 +8,16 @@ import (
 	"github.com/mycel-rpc/mycel/framework"
 )
 
+// Flood is a bidi call whose messages stay as long as they are, so that a few of them fill a window.
+var Flood = framework.NewBidi[Blob, Blob]("integration.v1/Flood", framework.Uncompressed(), framework.NoDedup())
+
 func TestClientsThatNeverReadHoldUpNobodyElse(t *testing.T) {
 	everywhere(t, func(t *testing.T, e environment) {
 		const unread = 30
 		started, failed := make(chan context.Context, unread), make(chan error, unread)
 		p := e.start(t, setup{serve: func(r framework.Registrar) {
 			serveAll(r)
-			Through.Handle(r, func(ctx context.Context, _ iter.Seq2[*Blob, error], out framework.Sender[Blob]) error {
+			Flood.Handle(r, func(ctx context.Context, _ iter.Seq2[*Blob, error], out framework.Sender[Blob]) error {
 				started <- ctx
 				for chunk := (&Blob{make([]byte, 16<<10)}); ; {
 					if err := out.Send(chunk); err != nil { // blocks when the windows are full
@@ -26,7 +29,7 @@ func TestClientsThatNeverReadHoldUpNobodyElse(t *testing.T) {
 		}})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		for range unread {
-			d := must(Through.Open(ctx, p.client))(t, "Open")
+			d := must(Flood.Open(ctx, p.client))(t, "Open")
 			defer d.Close()
 		}
 		for range unread {
@@ -185,7 +188,7 @@ func TestAFullGateRefusesRequests(t *testing.T) {
 
 func TestAFloodOfBackgroundCallsDoesNotStopOthers(t *testing.T) {
 	everywhere(t, func(t *testing.T, e environment) {
-		flood := framework.NewUnary[Text, Text]("integration.v1/Flood", framework.WithClass(framework.ClassBulk))
+		flood := framework.NewUnary[Text, Text]("integration.v1/Background", framework.WithClass(framework.ClassBulk))
 		const calls = 200
 		started, release := make(chan context.Context, calls), make(chan struct{})
 		p := e.start(t, setup{serve: func(r framework.Registrar) {
