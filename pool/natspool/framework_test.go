@@ -41,7 +41,7 @@ func (w *world) startEngine() {
 	if !engine.ReadyForConnections(30 * time.Second) {
 		w.t.Fatal("the server of NATS does not start")
 	}
-	w.engine, w.opts.Port = engine, engine.Addr().(*net.TCPAddr).Port
+	w.engine = engine
 }
 
 func (w *world) stopEngine() {
@@ -110,7 +110,7 @@ func (w *world) ask(c *framework.Client, wanted func(address string) bool) {
 
 func TestServersAndClientsFindEachOther(t *testing.T) {
 	t.Parallel()
-	w := &world{t: t, opts: server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}}
+	w := &world{t: t, opts: server.Options{Host: "127.0.0.1", Port: natspool.KeptPort(t), JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}}
 	w.startEngine()
 	defer func() { w.stopEngine() }()
 	serverTLS, clientTLS := framework.DevTLS()

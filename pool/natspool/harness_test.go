@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -46,14 +47,34 @@ type engine struct {
 
 func startEngine(t testing.TB, change ...func(*server.Options)) *engine {
 	t.Helper()
-	e := &engine{t: t, opts: server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}}
+	e := &engine{t: t, opts: server.Options{Host: "127.0.0.1", JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}}
 	for _, f := range change {
 		f(&e.opts)
 	}
+	e.opts.Port = KeptPort(t)
 	e.start()
-	e.opts.Port = e.srv.Addr().(*net.TCPAddr).Port
 	t.Cleanup(e.stop)
 	return e
+}
+
+var lastPort atomic.Int64
+
+func init() { lastPort.Store(rand.Int64N(12_000)) }
+
+// KeptPort returns a free port that is not given to others while an engine on it is stopped, as those that a system chooses are.
+func KeptPort(t testing.TB) int {
+	t.Helper()
+	var err error
+	for range 100 {
+		port := 20_000 + int(lastPort.Add(1)%12_000)
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			_ = ln.Close()
+			return port
+		}
+	}
+	t.Fatal(err)
+	return 0
 }
 
 func (e *engine) start() {
