@@ -18,7 +18,7 @@ type (
 )
 
 var (
-	Ask   = framework.NewUnary[Query, Answer]("example.v1/Ask", framework.Idempotent(), framework.WithTimeout(time.Second))
+	Ask   = framework.NewUnary[Query, Answer]("example.v1/Ask", framework.Idempotent(), framework.WithTimeout(time.Minute))
 	Watch = framework.NewServerStream[Query, Answer]("example.v1/Watch", framework.WithClass(framework.ClassStream))
 	Store = framework.NewClientStream[Query, Answer]("example.v1/Store")
 	Talk  = framework.NewBidi[Query, Answer]("example.v1/Talk")
@@ -302,6 +302,6 @@ func ExampleReflect() {
 	h, err := framework.Health.Call(context.Background(), c, &framework.HealthRequest{Service: "example.v1"})
 	fmt.Println(h.Status, err)
 	// Output:
-	// example.v1/Ask unary rpc true 1s
+	// example.v1/Ask unary rpc true 1m0s
 	// not serving <nil>
 }
