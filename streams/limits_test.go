@@ -68,7 +68,7 @@ func TestStreamCreditComesBack(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				for i := range 5000 / 8 {
+				for i := range 1600 / 8 {
 					call, err := client.Start(t.Context(), wire.ClassRPC, wire.Bidi, i%2 == 0, request("m", nil))
 					if err != nil {
 						t.Error(err)
