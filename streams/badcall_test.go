@@ -140,7 +140,7 @@ func TestTricklingRequestIsServed(t *testing.T) {
 // TestStalledResponseEndsItsCall: the callee stops within a response stream.
 func TestStalledResponseEndsItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, client := startPipeEnd(t, Config{}, true)
+		p, client := startPipeEnd(t, Config{SilenceTimeout: time.Minute}, true) // it answers no pings
 		writeRaw(t, acceptRaw(t, p.ends[1]), helloFrame())
 		call, err := client.Start(t.Context(), wire.ClassRPC, wire.Unary, true, request("m", nil))
 		if err != nil {

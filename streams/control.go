@@ -12,8 +12,10 @@ import (
 const (
 	// tick is how often a connection with calls in progress looks after itself.
 	tick = 250 * time.Millisecond
-	// hintInterval is how often a dialer with calls in progress asks for the load of its peer.
+	// hintInterval is how often a side with calls in progress asks its peer for an answer, and for its load.
 	hintInterval = time.Second
+	// deafAfter is how long a ping may stay without an answer while packets arrive.
+	deafAfter = 2 * time.Second
 )
 
 // openControl makes s the control stream. It sends our hello first.
@@ -346,12 +348,15 @@ func (c *Conn) ownLoad() uint64 {
 	return uint64(c.serving.Load())
 }
 
-// A heartbeat notices that a peer has gone silent while calls wait for it, and asks a peer with calls for its load.
+// A heartbeat notices that a peer has gone silent while calls wait for it, or answers no more although packets of it arrive, and
+// asks it for its load.
 type heartbeat struct {
 	received uint64    // packets received when last looked at
 	since    time.Time // when something last arrived; zero at the start
 	looked   time.Time // when last looked at
 	asked    time.Time // when the last ping was sent
+	nonce    uint64    // of the oldest ping without an answer
+	unheard  time.Time // when that was sent; zero if all have been answered
 	moved    time.Time // when another socket was tried last
 }
 
@@ -359,22 +364,36 @@ type heartbeat struct {
 // another socket is tried; when the silence has lasted too long the connection is closed, and the result is false.
 func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 	if gap := now.Sub(h.looked); !h.looked.IsZero() && gap > 2*tick {
+		if !h.unheard.IsZero() {
+			h.unheard = h.unheard.Add(gap - tick)
+		}
 		h.since = h.since.Add(gap - tick) // this process was not running, so it is not the peer that was silent
 	}
 	h.looked = now
-	if h.since.IsZero() || s.PacketsReceived != h.received {
+	if !h.unheard.IsZero() && c.pongs.Load() >= h.nonce {
+		h.unheard = time.Time{}
+	}
+	heard := h.since.IsZero() || s.PacketsReceived != h.received
+	if heard {
 		h.since, h.received = now, s.PacketsReceived
+	}
+	// Acknowledgements are heard even when all that is longer vanishes.
+	deaf := !h.unheard.IsZero() && now.Sub(h.unheard) >= max(deafAfter, 8*s.SmoothedRTT)
+	if heard && !deaf {
 		if c.silent.Swap(false) {
 			c.log.Info("peer is heard of again", zap.Stringer("peer", c.t.remoteAddr()))
 		}
-		if c.dialer && c.cfg.Role == wire.RoleMain && now.Sub(h.asked) >= hintInterval {
+		if now.Sub(h.asked) >= hintInterval {
 			h.ping(c, now)
 		}
 		return true
 	}
-	silence := now.Sub(h.since)
+	silence, what := now.Sub(h.since), "nothing received"
+	if deaf {
+		silence, what = now.Sub(h.unheard), "no ping answered" // sent before the silence or soon after it began
+	}
 	if silence >= c.cfg.SilenceTimeout {
-		c.abort(violation(wire.CloseTimeout, "nothing received for %v while this side was waiting (SilenceTimeout)", silence.Round(time.Millisecond)))
+		c.abort(violation(wire.CloseTimeout, "%s for %v while this side was waiting (SilenceTimeout)", what, silence.Round(time.Millisecond)))
 		return false
 	}
 	patience := max(tick, 3*s.SmoothedRTT)
@@ -398,7 +417,9 @@ func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 
 func (h *heartbeat) ping(c *Conn, now time.Time) {
 	h.asked = now
-	c.ping()
+	if nonce := c.ping(); h.unheard.IsZero() {
+		h.nonce, h.unheard = nonce, now
+	}
 }
 
 // ping sends a ping and returns its nonce; those of later pings are larger.

@@ -164,6 +164,12 @@
 // quic-go's (TestIdleConnectionIsCheap). Of the heap about 100 KB are quic-go's and those of crypto/tls; a UDP socket for each dialed
 // connection takes 17 KB of it, for packets to read into, and two goroutines.
 //
+// When a path stops carrying packets of the size that was found, acknowledgements still arrive, and nothing else. So a side with
+// calls in progress pings its peer every second, and one that has not answered for two seconds, although packets arrive, counts as
+// silent: the client moves to another socket, at which the server begins with 1200 bytes again, and calls go on after 3 s. What the client
+// sends begins anew only with a connection: this one ends after SilenceTimeout. All begin with 1200 bytes, because 1280, where
+// quic-go begins, do not pass a path whose MTU is 1280.
+//
 // # Traps
 //
 // Of QUIC and of quic-go, each with the test that fails when we fall into it again:
@@ -179,6 +185,7 @@
 //	strict priority starves what is below                   TestBulkYields
 //	what is queued at the end of a call needs credit too    TestResponseWaitsForCredit
 //	AddPath sends nothing while the window is full          TestCallsSurviveAChangeOfAddress
+//	a packet size that was found is never lowered           TestCallsGoOnWhenLargePacketsVanish (bench/netlab)
 //	a send error ends the connection                        TestSendErrorsAreLostPackets
 //	nothing keeps early data from being replayed            TestReplayedEarlyData
 package streams

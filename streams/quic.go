@@ -21,6 +21,10 @@ import (
 	"github.com/mycel-rpc/mycel/wire"
 )
 
+// packetSize is what the packets of a connection have at first, and what every path has to carry (RFC 9000, section 14). The
+// 1280 bytes that quic-go begins with do not pass one whose MTU is 1280 with the headers of IP and UDP.
+const packetSize = 1200
+
 // keepAlives is how many keep-alives go out in one idle timeout.
 const keepAlives = 3
 
@@ -38,6 +42,7 @@ func quicConfig(cfg *Config) *quic.Config {
 		MaxIncomingUniStreams:          uniStreams,
 		RequireStreamCreditRelease:     true,
 		Allow0RTT:                      cfg.EarlyData,
+		InitialPacketSize:              packetSize,
 	}
 	if cfg.Role == wire.RoleBulk {
 		// Credit bounds what is in flight, so a single stream may have all of it. An acceptor does not know the role

@@ -169,3 +169,31 @@ func TestAProcessThatWasStoppedDoesNotBlameItsPeer(t *testing.T) {
 		}
 	})
 }
+
+// TestAPeerThatOnlyAcknowledgesIsSilent: packets arrive, but no answer to any ping, as when all longer packets vanish.
+func TestAPeerThatOnlyAcknowledgesIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		client, _ := p.connect(t, Config{}, Config{})
+		if err := client.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.set(func() { p.loss = 1 })
+		var beat heartbeat
+		stats, begun := client.t.stats(), time.Now()
+		var silent time.Duration
+		for now := begun; beat.check(client, stats, now); now = now.Add(tick) {
+			stats.PacketsReceived++
+			took := now.Sub(begun)
+			if client.Silent() && silent == 0 {
+				silent = took
+			}
+			if took > time.Minute {
+				t.Fatal("it is never noticed")
+			}
+		}
+		if silent != deafAfter {
+			t.Errorf("taken for silent after %v, want %v", silent, deafAfter)
+		}
+	})
+}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/mycel-rpc/mycel/bench/netlab"
 	"github.com/mycel-rpc/mycel/framework"
+	"github.com/mycel-rpc/mycel/largeobj"
 )
 
 // These tests hold Mycel to what it says about paths that are long, lossy, change or go dead. They are here and not in
@@ -28,7 +30,8 @@ func overLab(t *testing.T, lab *netlab.Lab, held chan<- string, release <-chan s
 	t.Helper()
 	serverTLS, clientTLS := framework.DevTLS()
 	clientTLS.ServerName = "localhost"
-	server := must(framework.NewServer(framework.ServerConfig{TLS: serverTLS}))(t, "server")
+	objects := must(largeobj.New(largeobj.Config{StreamsOnly: true}))(t, "objects") // as between two hosts
+	server := must(framework.NewServer(framework.ServerConfig{TLS: serverTLS, Objects: objects}))(t, "server")
 	say.Handle(server, func(_ context.Context, q *text) (*text, error) { return q, nil })
 	hold.Handle(server, func(ctx context.Context, q *text) (*text, error) {
 		held <- q.Text
@@ -44,6 +47,7 @@ func overLab(t *testing.T, lab *netlab.Lab, held chan<- string, release <-chan s
 	go func() { served <- server.Serve(context.Background(), socket) }() // ends when the server is closed; Cleanup waits
 	client := must(framework.NewClient(socket.LocalAddr().String(), framework.ClientConfig{
 		TLS:          clientTLS,
+		Objects:      objects,
 		ListenPacket: func(ctx context.Context) (net.PacketConn, error) { return lab.Left.ListenPacket(ctx, "") },
 	}))(t, "client")
 	t.Cleanup(func() {
@@ -153,5 +157,53 @@ func TestACallIntoABlackHoleEnds(t *testing.T) {
 		if !errors.Is(err, framework.Unavailable) {
 			t.Fatalf("a call after the black hole: %v", err)
 		}
+	}
+}
+
+// The path passes small packets only from some moment on, long after both sides have found out that it takes larger ones, and
+// nobody tells them. What is small goes on, and so does what is large, in either direction, if need be on another connection.
+func TestCallsGoOnWhenLargePacketsVanish(t *testing.T) {
+	for d, name := range map[netlab.Direction]string{netlab.LeftToRight: "to the server", netlab.RightToLeft: "to the client"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const delay = 5 * time.Millisecond
+			lab := newLab(t, netlab.Config{Link: netlab.Link{Delay: delay}})
+			c := overLab(t, lab, nil, nil)
+			large := &text{strings.Repeat("large", 200_000)}
+			echo := func() error {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				r, err := say.Call(ctx, c, large)
+				if err == nil && r.Text != large.Text {
+					err = errors.New("something else came back")
+				}
+				return err
+			}
+			for range 5 { // the search for larger packets takes some round trips
+				if err := echo(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := lab.SetLink(d, netlab.Link{Delay: delay, MTU: 1300}); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			err := echo()
+			t.Logf("after %v: %v", time.Since(start), err)
+			// What the client sends finds another way on another connection only.
+			if d == netlab.LeftToRight && errors.Is(err, framework.Unavailable) {
+				err = echo()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := must(lab.Stats())(t, "stats")[d].Dropped.MTU; n == 0 {
+				t.Error("no packet was too large: both sides have never found out that the path takes larger ones")
+			}
+			calls(t, c, 10, 2*delay)
+			if err := echo(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
