@@ -318,3 +318,19 @@ func TestStreamsShareTheWindow(t *testing.T) {
 		}
 	})(t)
 }
+
+// TestOneUploadFillsThePath: one stream to the acceptor of a connection is not bounded by the window that a stream has at first.
+func TestOneUploadFillsThePath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		p.set(func() { p.rate, p.queue = 12.5e6, 50*time.Millisecond })
+		b := startBulk(t, p, wire.ClientStream, 1, 1, Config{}, Config{})
+		time.Sleep(2 * time.Second)
+		if share := b.share(3 * time.Second); share < 0.85 {
+			t.Errorf("one upload has %.0f %% of the link, want at least 85", 100*share)
+		} else {
+			t.Logf("one upload has %.0f %% of the link", 100*share)
+		}
+		b.stop()
+	})
+}

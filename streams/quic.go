@@ -45,13 +45,17 @@ func quicConfig(cfg *Config) *quic.Config {
 		InitialPacketSize:              packetSize,
 	}
 	if cfg.Role == wire.RoleBulk {
-		// Credit bounds what is in flight, so a single stream may have all of it. An acceptor does not know the role
-		// when it sets its windows: what it receives on one stream is bounded by streamWindow.
+		// Credit bounds what is in flight, so a single stream may have all of it.
 		conf.InitialStreamReceiveWindow = bulkStreamWindow
 		conf.MaxStreamReceiveWindow = maxBulkWindow
 	}
 	return conf
 }
+
+// acceptedStreamWindow is what the window of a stream towards an acceptor may grow to. It does not know the role of a connection
+// when it sets its windows, and one bulk stream needs more than streamWindow. A window grows only while the stream is read as fast as
+// it fills, and those of a connection together stay what they are.
+const acceptedStreamWindow = 4 * streamWindow
 
 // bulkStreamWindow is the first window of a stream on a bulk connection, towards its dialer. It must not be what bounds a
 // stream that has just begun.
@@ -217,15 +221,17 @@ func Listen(socket net.PacketConn, cfg Config) (*Listener, error) {
 	resets, tokens := quic.StatelessResetKey(deriveKey(tlsConf, "mycel stateless reset")), quic.TokenGeneratorKey(deriveKey(tlsConf, "mycel tokens"))
 	l := &Listener{cfg: conf, tr: &quic.Transport{Conn: socket, StatelessResetKey: &resets, TokenGeneratorKey: &tokens}}
 	quietBuffers()
+	quicConf := quicConfig(conf)
+	quicConf.MaxStreamReceiveWindow = acceptedStreamWindow
 	l.admission = &admission{max: int64(conf.MaxConnections), log: conf.Logger}
 	l.admission.install(l.tr)
 	if conf.EarlyData {
 		if err := newStrikes().guard(tlsConf); err != nil {
 			return nil, err
 		}
-		l.ln, err = l.tr.ListenEarly(tlsConf, quicConfig(conf))
+		l.ln, err = l.tr.ListenEarly(tlsConf, quicConf)
 	} else {
-		l.ln, err = l.tr.Listen(tlsConf, quicConfig(conf))
+		l.ln, err = l.tr.Listen(tlsConf, quicConf)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("streams: listening on %v: %w", socket.LocalAddr(), err)
