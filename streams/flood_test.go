@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -141,4 +142,28 @@ func TestHandshakeTimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestServerThatNeverSaysHello: it completes the handshake of TLS and then says nothing. Whoever waits for it is told why not.
+func TestServerThatNeverSaysHello(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, client := startPipeEnd(t, Config{HandshakeTimeout: 3 * time.Second}, true)
+		call, err := client.Start(t.Context(), wire.ClassRPC, wire.Unary, true, request("m", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer call.Close(wire.Cancel{})
+		begun := time.Now()
+		for what, wait := range map[string]func() error{
+			"Ready": func() error { return client.Ready(t.Context()) },
+			"Recv":  func() error { _, _, err := call.Recv(); return err },
+		} {
+			if err := wait(); !errors.As(err, new(*ConnError)) || !strings.Contains(err.Error(), "HandshakeTimeout") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if took := time.Since(begun); took != 3*time.Second {
+			t.Errorf("told after %v, want 3s", took)
+		}
+	})
 }
