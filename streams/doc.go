@@ -49,7 +49,7 @@
 // [Config] has what can be set: bytes of a message, call streams of the peer, bytes of messages that are being received,
 // and timeouts. Fixed are: 20 lanes of a peer; 256 KiB that wait in a writer before its senders do; 4096 calls of a peer in
 // progress, of which further ones are refused, and twice that before the connection of a peer that does not read is closed;
-// 1024 schema definitions of 1 MiB together; 30 seconds of pause within the first frame of a stream; 5 seconds of silence
+// 256 handshakes of a listener in progress, of which further ones are refused; 1024 schema definitions of 1 MiB together; 30 seconds of pause within the first frame of a stream; 5 seconds of silence
 // while calls wait.
 //
 // # Streams over TCP

@@ -42,7 +42,9 @@
 //
 // From 2.11 on the server leaves a marker in place of what has expired, of which clients hear at once. Without
 // markers nobody tells them. So a client that has not heard of an entry for 1.25 times its time to live reads all of
-// the service again. It never removes an entry by its own clock: what counts is what the server has.
+// the service again. It never removes an entry by its own clock: what counts is what the server has. That goes by its wall
+// clock: when it is set forwards entries expire at once, and are back after a third of the time to live. Clocks of clients and
+// of registered servers do not matter.
 //
 // # Failures
 //
