@@ -334,6 +334,9 @@ func (call *Call) Close(reason wire.Cancel) {
 		return
 	}
 	if !o.ended.Load() {
+		if call.ctx.Err() != nil {
+			reason = cancelOf(call.ctx) // which may not have been told yet
+		}
 		call.abandon(reason)
 	}
 	o.stop()
