@@ -158,6 +158,7 @@ func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.Ca
 		return nil, err
 	}
 	c.callStreams.Add(1)
+	c.streamsBegun.Add(1)
 	s.setClass(class.Urgency())
 	o := &ownStream{s: s, w: newWriter(s, &c.tasks, c.credits.sender(s, class), nil), r: c.callReader(s)}
 	o.r.meter = c.credits.receiver(s.id(), class)

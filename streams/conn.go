@@ -54,11 +54,13 @@ type Conn struct {
 	outstanding atomic.Int64 // calls started here that have not ended
 	load        atomic.Int64 // the same, each with its weight
 	callStreams atomic.Int64 // those of them that have a stream of their own
-	serving     atomic.Int64 // calls of the peer that have not ended
-	incoming    budget
-	credits     credits
-	adapt       adapt
-	memory      atomic.Pointer[Memory] // nil unless the peer is on this host and shares memory
+	// streamsBegun counts the calls that had one, as nextCall counts the others.
+	streamsBegun atomic.Uint64
+	serving      atomic.Int64 // calls of the peer that have not ended
+	incoming     budget
+	credits      credits
+	adapt        adapt
+	memory       atomic.Pointer[Memory] // nil unless the peer is on this host and shares memory
 
 	peer       atomic.Pointer[peer]     // nil until the hello has arrived
 	goneAway   atomic.Bool              // the peer sent goaway: no new calls
@@ -69,6 +71,7 @@ type Conn struct {
 	pongs      atomic.Uint64            // the nonce of the last pong that has arrived
 	silent     atomic.Bool              // the peer has left a ping without an answer while calls wait
 	lookedAt   atomic.Bool              // a goroutine looks after the connection
+	resting    atomic.Bool              // it does so rarely, and has to be told when a call begins
 	peerLoad   atomic.Pointer[peerLoad] // what the peer last said of its load; nil before it has
 
 	signal struct {
@@ -80,6 +83,7 @@ type Conn struct {
 		idle     chan struct{} // capacity 1; sent to when a count of calls reaches zero
 		closed   chan struct{} // closed when the last goroutine has returned
 		pong     chan struct{} // capacity 1; sent to when a pong arrives
+		wake     chan struct{} // capacity 1; sent to when resting has to end
 	}
 
 	mu struct {
@@ -123,6 +127,7 @@ func newConn(t transport, cfg *Config, dialer bool) *Conn {
 	c.signal.control = make(chan struct{})
 	c.signal.hello = make(chan struct{})
 	c.signal.pong = make(chan struct{}, 1)
+	c.signal.wake = make(chan struct{}, 1)
 	c.signal.drained = make(chan struct{})
 	c.signal.idle = make(chan struct{}, 1)
 	c.signal.closed = make(chan struct{})
@@ -361,7 +366,7 @@ func (c *Conn) GoneAway() <-chan struct{} { return c.signal.goneAway }
 func (c *Conn) Silent() bool { return c.silent.Load() }
 
 // PeerLoad returns how many requests of others ran or waited at the peer when it last spoke of it, and when that was; the zero
-// time if it never has. While calls are in progress on a connection for calls, its dialer asks every second.
+// time if it never has. While calls begin, or their messages arrive, this side asks every second.
 func (c *Conn) PeerLoad() (requests int, at time.Time) {
 	if l := c.peerLoad.Load(); l != nil {
 		return l.others, l.at

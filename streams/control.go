@@ -16,6 +16,11 @@ const (
 	hintInterval = time.Second
 	// deafAfter is how long a ping may stay without an answer while packets arrive.
 	deafAfter = 2 * time.Second
+	// restAfter is how long calls must have waited, without others and without messages of any size, until the peer is asked less
+	// often: they are subscriptions, of which there may be many.
+	restAfter = 5 * time.Second
+	// restBytes is more than what answers to pings have.
+	restBytes = 256
 )
 
 // openControl makes s the control stream. It sends our hello first.
@@ -235,7 +240,7 @@ func (c *Conn) callStarted(weight int64) error {
 		c.callEnded(weight)
 		return ErrDraining
 	}
-	if n == 1 {
+	if n == 1 || c.resting.Load() {
 		c.lookAfter()
 	}
 	return nil
@@ -266,8 +271,11 @@ func signal(ch chan struct{}) {
 
 // lookAfter has the connection looked after while this side waits for the peer. It costs little when it is already.
 func (c *Conn) lookAfter() {
-	if !c.lookedAt.Load() && c.lookedAt.CompareAndSwap(false, true) {
+	switch {
+	case !c.lookedAt.Load() && c.lookedAt.CompareAndSwap(false, true):
 		c.spawn(c.maintain) // ends when there is nothing to wait for, or with the connection
+	case c.resting.Load() && c.resting.CompareAndSwap(true, false):
+		signal(c.signal.wake)
 	}
 }
 
@@ -289,9 +297,18 @@ func (c *Conn) maintain() {
 				return
 			}
 		}
-		timer.Reset(tick)
+		pause := beat.pause(c)
+		timer.Reset(pause)
+		c.resting.Store(pause > tick)
+		if pause > tick && c.outstanding.Load() != beat.waiting { // a call that has begun meanwhile may not have seen that
+			signal(c.signal.wake)
+		}
 		select {
 		case <-timer.C:
+			c.resting.Store(false)
+		case <-c.signal.wake:
+			beat.wake(time.Now())
+			continue
 		case <-c.ctx.Done():
 			return
 		}
@@ -357,19 +374,44 @@ type heartbeat struct {
 	asked    time.Time // when the last ping was sent
 	nonce    uint64    // of the oldest ping without an answer
 	unheard  time.Time // when that was sent; zero if all have been answered
+	from     time.Time // when the first ping since then was sent, if one was
 	moved    time.Time // when another socket was tried last
+
+	waiting      int64         // calls in progress when last looked at
+	calls, bytes uint64        // begun and received when last looked at
+	active       time.Time     // when calls last began, or messages arrived
+	paused       time.Duration // until the look that comes next
+}
+
+// pause returns how long the peer may be left alone after a look.
+func (h *heartbeat) pause(c *Conn) time.Duration {
+	h.paused = tick
+	if heard := !h.looked.IsZero() && h.since.Equal(h.looked) && h.unheard.IsZero(); heard && h.looked.Sub(h.active) >= restAfter && !c.leaving.Load() {
+		h.paused = c.cfg.SilenceTimeout / 2
+	}
+	return h.paused
+}
+
+// wake ends a pause because a call has begun. What has not arrived before says nothing.
+func (h *heartbeat) wake(now time.Time) {
+	h.since, h.looked, h.active, h.paused = now, now.Add(-1), now, tick
 }
 
 // check sends a ping when nothing has arrived for a while. When one has stayed without an answer the peer counts as silent, and
 // another socket is tried; when the silence has lasted too long the connection is closed, and the result is false.
 func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
-	if gap := now.Sub(h.looked); !h.looked.IsZero() && gap > 2*tick {
+	usual := max(h.paused, tick)
+	if gap := now.Sub(h.looked); !h.looked.IsZero() && gap > usual+tick {
 		if !h.unheard.IsZero() {
-			h.unheard = h.unheard.Add(gap - tick)
+			h.unheard = h.unheard.Add(gap - usual)
 		}
-		h.since = h.since.Add(gap - tick) // this process was not running, so it is not the peer that was silent
+		h.since = h.since.Add(gap - usual) // this process was not running, so it is not the peer that was silent
 	}
 	h.looked = now
+	if calls := c.nextCall.Load() + c.streamsBegun.Load(); h.active.IsZero() || calls != h.calls || s.BytesReceived-h.bytes > restBytes {
+		h.active, h.calls = now, calls
+	}
+	h.bytes, h.waiting = s.BytesReceived, c.outstanding.Load()
 	if !h.unheard.IsZero() && c.pongs.Load() >= h.nonce {
 		h.unheard = time.Time{}
 	}
@@ -383,14 +425,14 @@ func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 		if c.silent.Swap(false) {
 			c.log.Info("peer is heard of again", zap.Stringer("peer", c.t.remoteAddr()))
 		}
-		if now.Sub(h.asked) >= hintInterval {
+		if now.Sub(h.asked) >= hintInterval && now.Sub(h.active) < restAfter {
 			h.ping(c, now)
 		}
 		return true
 	}
 	silence, what := now.Sub(h.since), "nothing received"
-	if deaf {
-		silence, what = now.Sub(h.unheard), "no ping answered" // sent before the silence or soon after it began
+	if d := now.Sub(h.unheard); deaf && d > silence {
+		silence, what = d, "no ping answered"
 	}
 	if silence >= c.cfg.SilenceTimeout {
 		c.abort(violation(wire.CloseTimeout, "%s for %v while this side was waiting (SilenceTimeout)", what, silence.Round(time.Millisecond)))
@@ -398,9 +440,12 @@ func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 	}
 	patience := max(tick, 3*s.SmoothedRTT)
 	if silence >= patience {
+		if h.from.Before(h.since) {
+			h.from = now
+		}
 		h.ping(c, now)
 	}
-	if silence >= 2*patience {
+	if silence >= 2*patience && (deaf || now.Sub(h.from) >= max(tick, patience-tick)) { // later after a pause, in which it was not asked
 		if !c.silent.Swap(true) {
 			c.log.Info("peer is silent while calls wait", zap.Stringer("peer", c.t.remoteAddr()), zap.Duration("for", silence))
 		}

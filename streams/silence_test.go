@@ -197,3 +197,54 @@ func TestAPeerThatOnlyAcknowledgesIsSilent(t *testing.T) {
 		}
 	})
 }
+
+// TestSubscriptionsCostLittle: while calls do nothing but wait the peer is asked every few seconds only, which is enough to notice
+// that it is gone in time; the next call has it watched as closely as ever.
+func TestSubscriptionsCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPath(20 * time.Millisecond)
+		serve, started, _ := watched()
+		noticed := make(chan time.Time, 100)
+		client, _ := p.connect(t, Config{Silent: func(*Conn) { noticed <- time.Now() }, IdleTimeout: time.Minute},
+			Config{Serve: serve, IdleTimeout: time.Minute})
+		waits := start(t, client, wire.ClassStream, wire.Bidi)
+		first := <-started
+		time.Sleep(restAfter)
+		before := client.pings.Load()
+		time.Sleep(time.Minute)
+		if n := client.pings.Load() - before; n < 15 || n > 30 {
+			t.Errorf("%d pings in a minute, want one in 2.5 seconds and a look at the answer", n)
+		}
+		if client.Silent() || len(noticed) > 0 {
+			t.Error("a peer that answers pings is taken for silent")
+		}
+
+		p.set(func() { p.loss = 1 })
+		call := start(t, client, wire.ClassStream, wire.Bidi)
+		begun := time.Now()
+		if took := (<-noticed).Sub(begun); took > 4*tick {
+			t.Errorf("noticed %v after a call began, want at most %v", took, 4*tick)
+		}
+		p.set(func() { p.loss = 0 })
+		second := <-started
+		time.Sleep(2 * restAfter)
+
+		p.set(func() { p.loss = 1 })
+		gone := time.Now()
+		for len(noticed) > 0 {
+			<-noticed
+		}
+		if took := (<-noticed).Sub(gone); took > DefaultSilenceTimeout/2+3*tick {
+			t.Errorf("noticed after %v while calls did nothing but wait", took)
+		}
+		<-client.Done()
+		if took := time.Since(gone); took > DefaultSilenceTimeout+2*tick {
+			t.Errorf("the connection ended after %v, want %v", took, DefaultSilenceTimeout)
+		}
+		p.set(func() { p.loss = 0 })
+		first.Refuse(wire.Aborted, "")
+		second.Refuse(wire.Aborted, "")
+		waits.Close(wire.Cancel{})
+		call.Close(wire.Cancel{})
+	})
+}
