@@ -22,6 +22,13 @@ import (
 var errLab = errors.New("netlab.Enter has not been called")
 
 func main() {
+	if transport := os.Getenv(remoteVariable); transport != "" {
+		if err := serveRemote(transport, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if labNeeded(os.Args[1:]) {
 		errLab = netlab.Enter()
 	}
@@ -53,6 +60,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		duration       = flags.Duration("duration", 150*time.Millisecond, "length of a round of one transport, larger than zero")
 		warmup         = flags.Duration("warmup", 100*time.Millisecond, "length of the round before the first, which is not counted; zero for none")
 		rounds         = flags.Int("rounds", 3, "rounds, of which the median is reported; at least 1")
+		clients        = flags.Int("clients", 10_000, "idle `clients` of connections, as far as the limit of file descriptors allows")
 		pathNames      = flags.String("path", "", "comma-separated `paths` of wan, as 20ms-1% (default all)")
 		jsonFile       = flags.String("json", "", "also write the report to `file`")
 		cpuProfile     = flags.String("cpuprofile", "", "write a CPU profile to `file`; best with one scenario and one transport")
@@ -68,11 +76,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if *list {
 		return writeList(out)
 	}
-	if *duration <= 0 || *rounds < 1 || *warmup < 0 || flags.NArg() > 0 {
-		return fmt.Errorf("bench: need -duration > 0 (is %v), -rounds >= 1 (is %d), -warmup >= 0 (is %v) and no arguments (are %q)",
-			*duration, *rounds, *warmup, flags.Args())
+	if *duration <= 0 || *rounds < 1 || *warmup < 0 || *clients < 1 || flags.NArg() > 0 {
+		return fmt.Errorf("bench: need -duration > 0 (is %v), -rounds >= 1 (is %d), -warmup >= 0 (is %v), -clients >= 1 (is %d) and no arguments (are %q)",
+			*duration, *rounds, *warmup, *clients, flags.Args())
 	}
-	p := &plan{rounds: *rounds, duration: *duration, warmup: *warmup, progress: progress}
+	p := &plan{clients: *clients, rounds: *rounds, duration: *duration, warmup: *warmup, progress: progress}
 	var err error
 	if p.scenarios, err = chooseScenarios(*scenarioNames); err != nil {
 		return err

@@ -30,14 +30,16 @@ type mycelServer struct {
 	near, far *largeobj.Store
 	server    *framework.Server
 	addr      string
+	root      []byte // certificate of the server
 	clientTLS *tls.Config
 	sessions  tls.ClientSessionCache // of the clients that may resume
 	wire      atomic.Uint64
 	// compression is that of the server; clients have the same.
 	compression framework.Compression
 	served      chan error // capacity 1: what Serve returned
-	shared      bool       // objects travel in memory, or it is an error
-	copied      bool       // objects are made of bytes in the heap
+	limits      framework.ConnLimits
+	shared      bool // objects travel in memory, or it is an error
+	copied      bool // objects are made of bytes in the heap
 }
 
 // startMycel returns how Mycel is started, with the objects of both sides configured as in conf.
@@ -95,7 +97,7 @@ func newMycel(at site, conf largeobj.Config, adjust ...func(*framework.ServerCon
 	if err != nil {
 		return nil, fmt.Errorf("bench: listen: %w", err)
 	}
-	s := &mycelServer{site: at, near: near, far: far, server: srv, addr: socket.LocalAddr().String(), clientTLS: clientTLS,
+	s := &mycelServer{site: at, near: near, far: far, server: srv, addr: socket.LocalAddr().String(), root: serverTLS.Certificates[0].Certificate[0], clientTLS: clientTLS,
 		sessions: tls.NewLRUClientSessionCache(0), compression: serverConf.Compression, served: make(chan error, 1), shared: !conf.StreamsOnly}
 	counted := &countingSocket{UDPConn: socket, batches: ipv4.NewPacketConn(socket), total: &s.wire}
 	go func() { s.served <- srv.Serve(context.Background(), counted) }() // ends when close closes srv; close waits
@@ -121,6 +123,7 @@ func (s *mycelServer) dial(ctx context.Context, resume bool) (caller, error) {
 
 // client returns a client with the configuration, which has not connected yet.
 func (s *mycelServer) client(conf framework.ClientConfig) (*framework.Client, error) {
+	conf.Limits = s.limits
 	conf.MaxMessageBytes, conf.Objects, conf.ListenPacket, conf.Compression = maxMessageBytes, s.near, s.site.dialUDP, s.compression
 	return framework.NewClient(s.addr, conf)
 }

@@ -245,11 +245,15 @@ func (p *payloads) hugeOf(sizeBytes int) []byte {
 // sendTicks and sendBlobs are what the servers of all transports do to answer a [StreamRequest].
 func sendTicks(q StreamRequest, send func(*Tick) error) error {
 	from := samples().ticks
+	var t Tick
 	if q.Count == onBroadcast {
+		t = from[0]
+		if err := send(&t); err != nil {
+			return err
+		}
 		awaitBroadcast()
 		q.Count = 1
 	}
-	var t Tick
 	for seq := range uint64(q.Count) {
 		t = from[seq%uint64(len(from))]
 		t.Seq = seq

@@ -63,12 +63,13 @@ type metrics struct {
 	PeakMB              float64 `json:"peak_mb,omitzero"`                // 10^6 bytes of memory, at most, above what there was before
 	ResentBytes         float64 `json:"resent_bytes,omitzero"`           // that a resumed transfer sent twice
 	OpenRanges          float64 `json:"open_ranges,omitzero"`            // under way when it was interrupted
-	ConnBytes           float64 `json:"conn_bytes,omitzero"`             // memory of the process for each idle connection, both ends
-	ConnGoroutines      float64 `json:"conn_goroutines,omitzero"`        // the same
 	PayloadBytesPerCall float64 `json:"payload_bytes_per_call,omitzero"` // of the message itself, as it was sent
 	LinkBytesPerCall    float64 `json:"link_bytes_per_call,omitzero"`    // on an emulated link, both directions, with all headers from IP on
 	LinkShare           float64 `json:"link_share,omitzero"`             // of the rate of an emulated link that bulk got, 0 to 1
 	MaxQueueMicros      float64 `json:"max_queue_us,omitzero"`           // the longest wait in front of its bottleneck
+
+	Server footprint `json:"server_conn,omitzero"` // of the server for each idle connection
+	Client footprint `json:"client_conn,omitzero"` // of the clients
 }
 
 // metricOf describes each metric once.
@@ -93,8 +94,14 @@ var metricOf = []struct {
 	{"peak_mb", func(m *metrics) *float64 { return &m.PeakMB }, false},
 	{"resent_bytes", func(m *metrics) *float64 { return &m.ResentBytes }, false},
 	{"open_ranges", func(m *metrics) *float64 { return &m.OpenRanges }, false},
-	{"conn_bytes", func(m *metrics) *float64 { return &m.ConnBytes }, false},
-	{"conn_goroutines", func(m *metrics) *float64 { return &m.ConnGoroutines }, false},
+	{"server_conn_heap_bytes", func(m *metrics) *float64 { return &m.Server.HeapBytes }, false},
+	{"server_conn_stack_bytes", func(m *metrics) *float64 { return &m.Server.StackBytes }, false},
+	{"server_conn_goroutines", func(m *metrics) *float64 { return &m.Server.Goroutines }, false},
+	{"server_conn_rss_bytes", func(m *metrics) *float64 { return &m.Server.RSSBytes }, false},
+	{"client_conn_heap_bytes", func(m *metrics) *float64 { return &m.Client.HeapBytes }, false},
+	{"client_conn_stack_bytes", func(m *metrics) *float64 { return &m.Client.StackBytes }, false},
+	{"client_conn_goroutines", func(m *metrics) *float64 { return &m.Client.Goroutines }, false},
+	{"client_conn_rss_bytes", func(m *metrics) *float64 { return &m.Client.RSSBytes }, false},
 	{"payload_bytes_per_call", func(m *metrics) *float64 { return &m.PayloadBytesPerCall }, false},
 	{"link_bytes_per_call", func(m *metrics) *float64 { return &m.LinkBytesPerCall }, false},
 	{"link_share", func(m *metrics) *float64 { return &m.LinkShare }, true},

@@ -18,6 +18,7 @@ type plan struct {
 	transports []transport
 	lab        []wanTransport // those of transports that take part in wan and mixed-wan
 	paths      []string       // of wan; none means all
+	clients    int            // of connections, at least 1
 	rounds     int            // at least 1
 	duration   time.Duration  // of a round of one transport
 	warmup     time.Duration

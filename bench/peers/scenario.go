@@ -111,7 +111,7 @@ func scenarios() []scenario {
 			run: runWAN, named: true},
 		{name: "mixed-wan", about: "Small calls alone and beside bulk that fills a link of 100 Mbit/s and 20 ms, whose queue has 256 KiB and 2 MiB; only when named.",
 			run: runMixedWAN, named: true},
-		{name: "connections", about: "10 000 idle connections, or as many as file descriptors allow, and one message to all of them; only when named.",
+		{name: "connections", about: "As many idle connections as -clients says, and one message to all of them; server and clients in processes of their own; only when named.",
 			run: runConnections, named: true},
 		{name: "failover", about: "2000 idempotent calls per second while one of three servers is killed, cut off or replaced; only when named.",
 			run: runFailover, named: true},

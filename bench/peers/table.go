@@ -16,12 +16,14 @@ func (r *report) writeTable(w io.Writer) error {
 	tables := []struct {
 		columns
 		rows []*row
-	}{{columns: callColumns}, {columns: objectColumns}, {columns: codecColumns}, {columns: wanColumns}, {columns: contentColumns}}
+	}{{columns: callColumns}, {columns: objectColumns}, {columns: codecColumns}, {columns: wanColumns}, {columns: contentColumns}, {columns: connectionColumns}}
 	for i := range r.Rows {
 		row, t := &r.Rows[i], &tables[0]
 		switch {
 		case row.Scenario == contentScenario:
 			t = &tables[4]
+		case row.Scenario == connectionsScenario:
+			t = &tables[5]
 		case row.Path != "":
 			t = &tables[3]
 		case row.Message != "":
@@ -110,6 +112,17 @@ var wanColumns = columns{
 	candidate + " ×p50\t×p90\t×p99\t×rate\t",
 	[]string{"p50_us", "p90_us", "p99_us", "mb_per_s"},
 	nil,
+}
+
+var connectionColumns = columns{
+	header: "scenario\tclients\ttransport\topened per s\tserver: heap KB\tstack KB\tgoroutines\tRSS KB\tclient: heap KB\tstack KB\tgoroutines\tRSS KB\tbroadcast: half ms\tlast ms\t",
+	format: func(row *row) string {
+		each := func(f footprint) string {
+			return fmt.Sprintf("%s\t%s\t%s\t%s", number(f.HeapBytes/1e3), number(f.StackBytes/1e3), number(f.Goroutines), number(f.RSSBytes/1e3))
+		}
+		return fmt.Sprintf("%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t", row.Scenario, row.Concurrency, row.Transport, number(row.CallsPerS),
+			each(row.Server), each(row.Client), number(row.P50Micros/1e3), number(row.LastByteMicros/1e3))
+	},
 }
 
 func (r *report) writeGroups(w io.Writer, rows []*row, c columns) error {

@@ -32,13 +32,17 @@ func newTLSConfigs(address net.IP) (server, client *tls.Config, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("bench: parse certificate: %w", err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
 	server = &tls.Config{
 		Certificates:                []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}},
 		MinVersion:                  tls.VersionTLS13,
 		DynamicRecordSizingDisabled: true,
 	}
-	client = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
-	return server, client, nil
+	return server, clientTLSConfig(leaf), nil
+}
+
+// clientTLSConfig returns the configuration of clients of a server with the certificate.
+func clientTLSConfig(leaf *x509.Certificate) *tls.Config {
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
 }

@@ -67,9 +67,9 @@ func (s *wsServer) dial(ctx context.Context, resume bool) (caller, error) {
 	c.mu.sessions = map[string]*session{}
 	c.link = newLink(s.mode, c.onAnswer)
 	ws, _, err := gws.NewClient(c, &gws.ClientOption{
-		Addr:                scheme + s.listener.Addr().String(),
+		Addr:                scheme + s.addr,
 		TlsConfig:           conf,
-		ReadBufferSize:      readBufferBytes,
+		ReadBufferSize:      s.readBytes,
 		ReadMaxPayloadSize:  maxMessageBytes,
 		WriteMaxPayloadSize: maxMessageBytes,
 		PermessageDeflate:   deflateOptions(s.mode),

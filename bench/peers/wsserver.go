@@ -23,6 +23,9 @@ type wsServer struct {
 	site      site
 	mode      writeMode
 	listener  net.Listener
+	addr      string
+	root      []byte // certificate of the server
+	readBytes int    // that each end reads at most at once
 	upgrader  *gws.Upgrader
 	clientTLS *tls.Config            // nil without TLS
 	sessions  tls.ClientSessionCache // of the clients that may resume
@@ -37,18 +40,22 @@ func startWebSocket(secure bool, mode writeMode) func() (endpoint, error) {
 	return func() (endpoint, error) { return newWebSocket(loopback, secure, mode) }
 }
 
-func newWebSocket(at site, secure bool, mode writeMode) (*wsServer, error) {
+// newWebSocket starts a server. It is adjusted as the caller wants.
+func newWebSocket(at site, secure bool, mode writeMode, adjust ...func(*wsServer)) (*wsServer, error) {
 	ln, err := at.listenTCP()
 	if err != nil {
 		return nil, fmt.Errorf("bench: listen: %w", err)
 	}
-	s := &wsServer{site: at, mode: mode, listener: ln, sessions: tls.NewLRUClientSessionCache(0)}
+	s := &wsServer{site: at, mode: mode, listener: ln, addr: ln.Addr().String(), readBytes: readBufferBytes, sessions: tls.NewLRUClientSessionCache(0)}
 	if secure {
 		server, client, err := newTLSConfigs(at.address)
 		if err != nil {
 			return nil, errors.Join(err, ln.Close())
 		}
-		s.clientTLS, s.listener = client, tls.NewListener(ln, server)
+		s.root, s.clientTLS, s.listener = server.Certificates[0].Certificate[0], client, tls.NewListener(ln, server)
+	}
+	for _, f := range adjust {
+		f(s)
 	}
 	s.upgrader = gws.NewUpgrader(&serverEvents{}, &gws.ServerOption{
 		ReadMaxPayloadSize:  maxMessageBytes,
@@ -86,7 +93,7 @@ func (s *wsServer) accept() {
 func (s *wsServer) serve(conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // for the handshake; fails only on a closed connection
-	br := bufio.NewReaderSize(conn, readBufferBytes)
+	br := bufio.NewReaderSize(conn, s.readBytes)
 	request, err := http.ReadRequest(br)
 	if err != nil {
 		return
