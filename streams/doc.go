@@ -162,15 +162,15 @@
 // everything that uses them. A certificate chain above 3.6 KB costs a cold connection another round trip (RFC 9000, section 8.1).
 //
 // An idle connection on which a call has been made cost 304 KB and 18 goroutines, both ends together: a lane held 32 KiB to
-// read into. With 2 KiB until much arrives it is 117 KB of heap, 48 KB of stack and 14 goroutines, 6 of which are
-// quic-go's (TestIdleConnectionIsCheap). A connection whose calls have done nothing but wait for five seconds pings its peer every 2.5
-// seconds instead of twice a second, as most connections of a server with many subscribers do (TestSubscriptionsCostLittle). Of the heap about 100 KB are quic-go's and those of crypto/tls; a UDP socket for each dialed
-// connection takes 17 KB of it, for packets to read into, and two goroutines.
-//
-// When a path stops carrying packets of the size that was found, acknowledgements still arrive, and nothing else. So a side with
-// calls in progress pings its peer every second, and one that has not answered for two seconds, although packets arrive, counts as
-// silent: the client moves to another socket, at which the server begins with 1200 bytes again, and calls go on after 3 s. What the client
-// sends begins anew only with a connection: this one ends after SilenceTimeout. All begin with 1200 bytes, because 1280, where
+// read into. With 2 KiB until much arrives it is 117 KB of heap, 48 KB of stack and 14 goroutines, 6 of which are quic-go's
+// (TestIdleConnectionIsCheap). A connection whose calls have done nothing but wait for five seconds pings its peer every
+// 2.5 seconds instead of twice a second, as most connections of a server with many subscribers do
+// (TestSubscriptionsCostLittle). Of the heap about 100 KB are quic-go's and those of crypto/tls; a UDP socket for each
+// dialed connection takes 17 KB of it, for packets to read into, and two goroutines.  When a path stops carrying packets of
+// the size that was found, acknowledgements still arrive, and nothing else. So a side with calls in progress pings its peer
+// every second, and one that has not answered for two seconds, although packets arrive, counts as silent: the client moves
+// to another socket, at which the server begins with 1200 bytes again, and calls go on after 3 s. What the client sends
+// begins anew only with a connection: this one ends after SilenceTimeout. All begin with 1200 bytes, because 1280, where
 // quic-go begins, do not pass a path whose MTU is 1280.
 //
 // # Traps
