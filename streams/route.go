@@ -59,9 +59,10 @@ func (r *route) release() {
 	}
 }
 
-// share returns how much a stream may have in flight, after n more bytes were read from it and while it may have left more: the
-// part of the window that is its own, or what the others have left of it. For when there are fewer streams than before, each has
-// a larger part, and when there are more again, what was granted does not come back at once.
+// share returns how much a stream may have in flight, after n more bytes were read from it and while it may have left more: its
+// part of the window, but no more than the others have left of it. For when there are fewer streams than before, each has a larger
+// part, and when there are more again, what was granted does not come back at once. Half of its part a stream has whatever the others
+// hold, which may wait for something that was lost.
 func (r *route) share(m *creditMeter, n, left int, rtt time.Duration, floor int) int {
 	now := time.Now()
 	r.mu.Lock()
@@ -80,7 +81,8 @@ func (r *route) share(m *creditMeter, n, left int, rtt time.Duration, floor int)
 		}
 	}
 	others := r.mu.flying - m.flying
-	share := max(min(r.mu.window.granted/max(r.mu.active, 1), r.mu.window.granted-others), minShare)
+	fair := r.mu.window.granted / max(r.mu.active, 1)
+	share := max(min(fair, r.mu.window.granted-others), fair/2, minShare)
 	m.flying = max(share, left)
 	r.mu.flying = others + m.flying
 	return share
