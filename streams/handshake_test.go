@@ -112,8 +112,8 @@ func TestRestartedServerResetsItsClients(t *testing.T) {
 		if reset := (*quic.StatelessResetError)(nil); !errors.As(err, &reset) {
 			t.Errorf("the waiting call ended with %v, want a stateless reset", err)
 		}
-		if took := time.Since(begun); took > 3*tick {
-			t.Errorf("that took %v, want no more than %v", took, 3*tick)
+		if took, most := time.Since(begun), DefaultSilenceTimeout/2+3*tick; took > most { // a call that does nothing but wait
+			t.Errorf("that took %v, want no more than %v", took, most)
 		}
 	})
 }

@@ -17,7 +17,7 @@ import (
 //
 // It is seldom needed: when an address is translated anew, or the host moves to another network, packets simply come from
 // elsewhere and the server follows. A connection whose peer is silent while calls wait ([Config.Silent]) does this by
-// itself, and again after three seconds. Rebind is for those who know about a change before that.
+// itself after half a second, and again after three. Rebind is for those who know about a change before that.
 //
 // Errors: [errors.ErrUnsupported] on an accepted connection, and where the transport cannot; *[ConnError]; what ListenPacket
 // returned; the cause of ctx.
@@ -53,20 +53,4 @@ func (c *Conn) Rebind(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// elsewhereAgain is how long a connection gives each socket that it tries when its peer is silent. A server sends to where it
-// sees the client only when its question there has been answered, and when a congestion window is full of what was lost,
-// quic-go answers with its next probe timeout, which has doubled several times by then.
-const elsewhereAgain = 3 * time.Second
-
-// goElsewhere tries another socket in the background.
-func (c *Conn) goElsewhere(timeout time.Duration) {
-	c.spawn(func() { // ends with the connection
-		ctx, cancel := context.WithTimeout(c.ctx, timeout)
-		defer cancel()
-		if err := c.Rebind(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			c.log.Debug("nothing arrives on another socket either", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(err))
-		}
-	})
 }

@@ -104,8 +104,8 @@ func TestPeersTellTheirLoad(t *testing.T) {
 		}
 		call := start(t, client, wire.ClassRPC, wire.Bidi)
 		in := <-started
-		time.Sleep(hintInterval + 2*tick)
-		if n, at := client.PeerLoad(); n != 16 || time.Since(at) > hintInterval+2*tick { // without the one of this client
+		time.Sleep(askInterval + 2*tick)
+		if n, at := client.PeerLoad(); n != 16 || time.Since(at) > askInterval+2*tick { // without the one of this client
 			t.Errorf("the load of others is %d, told at %v; want 16", n, at)
 		}
 		in.Refuse(wire.Aborted, "")
