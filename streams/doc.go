@@ -171,7 +171,7 @@
 // the size that was found, acknowledgements still arrive, and nothing else. So a side with calls in progress pings its peer
 // every second, and one that has not answered for two seconds, although packets arrive, counts as silent: the client moves
 // to another socket, at which the server begins with 1200 bytes again, and calls go on after 3 s. What the client sends
-// begins anew only with a connection: this one ends after SilenceTimeout. All begin with 1200 bytes, because 1280, where
+// begins anew only with a connection: this one ends after twice SilenceTimeout. All begin with 1200 bytes, because 1280, where
 // quic-go begins, do not pass a path whose MTU is 1280.
 //
 // # Traps
