@@ -381,7 +381,11 @@ func (c *Conn) Done() <-chan struct{} { return c.ctx.Done() }
 func (c *Conn) Err() error { return context.Cause(c.ctx) }
 
 // Stats returns figures of the connection.
-func (c *Conn) Stats() Stats { return c.t.stats() }
+func (c *Conn) Stats() Stats {
+	s := c.t.stats()
+	c.t.describe(&s)
+	return s
+}
 
 // RemoteAddr returns the address of the peer.
 func (c *Conn) RemoteAddr() net.Addr { return c.t.remoteAddr() }

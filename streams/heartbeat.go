@@ -25,9 +25,9 @@ const (
 	// sees the client only when its question there has been answered, and when a congestion window is full of what was lost,
 	// quic-go answers with its next probe timeout, which has doubled several times by then.
 	moveAgain = 3 * time.Second
-	// restAfter is how long calls must have waited, without others and without messages of any size, until the peer is asked
-	// less often: they are subscriptions, of which there may be many.
-	restAfter = 5 * time.Second
+	// restShare is what part of the time that calls have waited, without others and without messages of any size, the peer may say
+	// nothing; half of SilenceTimeout at most.
+	restShare = 8
 	// restBytes is more than what answers to questions have.
 	restBytes = 256
 )
@@ -136,14 +136,17 @@ type heartbeat struct {
 // pause returns how long the peer may be left alone after a look.
 func (h *heartbeat) pause(c *Conn) time.Duration {
 	h.wait = tick
-	if h.resting() && h.asked.IsZero() && !c.leaving.Load() {
-		h.wait = c.cfg.SilenceTimeout / 2
+	if h.asked.IsZero() && !c.leaving.Load() {
+		h.wait = h.rest(c)
 	}
 	return h.wait
 }
 
-// resting reports whether all calls do nothing but wait.
-func (h *heartbeat) resting() bool { return h.looked.Sub(h.active) >= restAfter }
+// rest returns how long the peer may say nothing until it is asked: the longer, the longer calls have done nothing but wait. They
+// are subscriptions, of which there may be many.
+func (h *heartbeat) rest(c *Conn) time.Duration {
+	return max(tick, min(h.looked.Sub(h.active)/restShare, c.cfg.SilenceTimeout/2))
+}
 
 // check looks after the connection, and reports false when it has closed it.
 func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
@@ -151,7 +154,7 @@ func (h *heartbeat) check(c *Conn, s Stats, now time.Time) bool {
 	patience := max(tick, 3*s.SmoothedRTT)
 	silence := now.Sub(h.heard)
 	if h.asked.IsZero() {
-		if silence >= patience || now.Sub(h.last) >= askInterval && !h.resting() {
+		if silence >= max(patience, h.rest(c)) || now.Sub(h.last) >= max(askInterval, h.rest(c)) {
 			h.ask(c, now)
 		}
 		h.forgive(c)

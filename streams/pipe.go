@@ -173,6 +173,8 @@ func (e *pipeEnd) stats() Stats {
 	return Stats{Transport: "pipe", PacketsSent: sent, PacketsReceived: received}
 }
 
+func (e *pipeEnd) describe(*Stats) {}
+
 type pipeAddr struct{}
 
 func (pipeAddr) Network() string { return "pipe" }

@@ -390,11 +390,7 @@ func (t *quicTransport) exportKey(label string, context []byte, length int) ([]b
 func (t *quicTransport) lastRTT() time.Duration { return t.conn.ConnectionStats().LatestRTT }
 
 func (t *quicTransport) stats() Stats {
-	s, state := t.conn.ConnectionStats(), t.conn.ConnectionState()
-	var rebinds uint64
-	if t.socket != nil {
-		rebinds = t.socket.rebinds.Load()
-	}
+	s := t.conn.ConnectionStats()
 	return Stats{
 		Transport: "quic",
 		MinRTT:    s.MinRTT, LatestRTT: s.LatestRTT, SmoothedRTT: s.SmoothedRTT, RTTDeviation: s.MeanDeviation,
@@ -402,10 +398,14 @@ func (t *quicTransport) stats() Stats {
 		PacketsSent: s.PacketsSent, PacketsReceived: s.PacketsReceived,
 		BytesLost: s.BytesLost, PacketsLost: s.PacketsLost,
 		CongestionWindow: s.CongestionWindow,
-		GSO:              state.GSO,
-		Resumed:          state.TLS.DidResume,
-		EarlyData:        state.Used0RTT,
-		Rebinds:          rebinds,
+	}
+}
+
+func (t *quicTransport) describe(s *Stats) {
+	state := t.conn.ConnectionState()
+	s.GSO, s.Resumed, s.EarlyData = state.GSO, state.TLS.DidResume, state.Used0RTT
+	if t.socket != nil {
+		s.Rebinds = t.socket.rebinds.Load()
 	}
 }
 

@@ -209,7 +209,7 @@ func TestSubscriptionsCostLittle(t *testing.T) {
 			Config{Serve: serve, IdleTimeout: time.Minute})
 		waits := start(t, client, wire.ClassStream, wire.Bidi)
 		first := <-started
-		time.Sleep(restAfter)
+		time.Sleep(restShare * DefaultSilenceTimeout / 2)
 		before := client.pings.Load()
 		time.Sleep(time.Minute)
 		if n := client.pings.Load() - before; n < 15 || n > 30 {
@@ -227,7 +227,7 @@ func TestSubscriptionsCostLittle(t *testing.T) {
 		}
 		p.set(func() { p.loss = 0 })
 		second := <-started
-		time.Sleep(2 * restAfter)
+		time.Sleep(restShare * DefaultSilenceTimeout / 2)
 
 		p.set(func() { p.loss = 1 })
 		gone := time.Now()

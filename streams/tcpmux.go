@@ -339,11 +339,12 @@ func (t *tcpTransport) stats() Stats {
 		SmoothedRTT: time.Duration(t.smoothedRTT.Load()), RTTDeviation: time.Duration(t.deviation.Load()),
 		BytesSent: t.sock.bytesSent.Load(), BytesReceived: t.sock.bytesReceived.Load(),
 		PacketsSent: t.sock.sends.Load(), PacketsReceived: t.sock.receives.Load(),
-		Resumed: t.resumed,
 	}
 	addKernelStats(t.sock.Conn, &s)
 	return s
 }
+
+func (t *tcpTransport) describe(s *Stats) { s.Resumed = t.resumed }
 
 func (t *tcpTransport) remoteAddr() net.Addr { return t.sock.RemoteAddr() }
 func (t *tcpTransport) localAddr() net.Addr  { return t.sock.LocalAddr() }

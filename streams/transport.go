@@ -26,7 +26,8 @@ type transport interface {
 	// exportKey is the TLS exporter of RFC 8446, section 7.5.
 	exportKey(label string, context []byte, length int) ([]byte, error)
 
-	stats() Stats
+	stats() Stats    // what changes with every packet, without what describe adds
+	describe(*Stats) // adds what takes longer to find out
 	remoteAddr() net.Addr
 	localAddr() net.Addr
 }
