@@ -206,6 +206,9 @@ func (c *Client) dial(ctx context.Context, address string, role pool.Role, healt
 			conn.LetGo()
 		}
 	}
+	conf.Crowded = func(ctx context.Context, conn *streams.Conn, load int) bool {
+		return c.conns.Relieve(ctx, role, health, load)
+	}
 	if role == pool.Bulk {
 		conf.Role = wire.RoleBulk
 	}

@@ -109,8 +109,12 @@ func (c *clientCall) start(msg any) error {
 			c.letMove(call)
 			return c.adopt(conn, call)
 		}
-		c.leave(conn, err)
 		c.scope.Undo()
+		if err == streams.ErrCrowded { // there is another connection by now
+			c.attempts--
+			continue
+		}
+		c.leave(conn, err)
 		if c.ctx.Err() != nil || c.attempts >= maxAttempts {
 			return notStarted(c.ctx, err)
 		}

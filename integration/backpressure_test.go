@@ -116,7 +116,9 @@ func TestServersThatNeverReadHoldUpNobodyElse(t *testing.T) {
 func TestCallsAboveTheStreamLimitWait(t *testing.T) {
 	everywhere(t, func(t *testing.T, e environment) {
 		const limit, many = 6, 200 // far more than the limit and what a connection keeps for itself
-		p := e.start(t, setup{server: framework.ServerConfig{Limits: framework.ConnLimits{MaxStreams: limit}}, serve: serveAll})
+		p := e.start(t, setup{
+			server: framework.ServerConfig{Limits: framework.ConnLimits{MaxStreams: limit}}, client: oneConnection, serve: serveAll,
+		})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		open, full := make(chan *framework.BidiCall[Text, Text], many), make(chan error, 1)
 		go func() {
@@ -155,6 +157,43 @@ func TestCallsAboveTheStreamLimitWait(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCallsAboveTheStreamLimitTakeAnotherConnection, as long as there may be one more.
+func TestCallsAboveTheStreamLimitTakeAnotherConnection(t *testing.T) {
+	for _, e := range []environment{overQUIC, overTCP} {
+		t.Run(e.name, func(t *testing.T) {
+			const limit, conns, many = 6, 3, 70 // more than two connections take, with what each keeps for itself
+			p := e.start(t, setup{
+				server: framework.ServerConfig{Limits: framework.ConnLimits{MaxStreams: limit}},
+				client: framework.ClientConfig{MaxConnections: conns}, serve: serveAll,
+			})
+			var calls []*framework.BidiCall[Text, Text]
+			for range many {
+				calls = append(calls, must(Chat.Open(t.Context(), p.client))(t, "Open"))
+			}
+			for _, c := range calls {
+				if err := c.Send(&Text{"x"}); err != nil {
+					t.Fatal(err)
+				}
+				must(c.Recv())(t, "Recv")
+			}
+			main := 0
+			for _, s := range p.client.Stats().Conns {
+				if s.Role == "main" {
+					main++
+				}
+			}
+			if main != conns {
+				t.Errorf("there are %d connections, want %d", main, conns)
+			}
+			for _, c := range calls {
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }
 
 func TestAFullGateRefusesRequests(t *testing.T) {

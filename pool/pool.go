@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -172,6 +173,44 @@ func (p *Pool[C]) GrowWait(ctx context.Context, role Role) bool {
 			return false
 		}
 	}
+}
+
+// Relieve returns true once there is a connection of the role with less load than that to the endpoint of h, and opens another one if
+// there is none. It reports false when the endpoint has as many as it may, when none could be opened, or when ctx has ended.
+func (p *Pool[C]) Relieve(ctx context.Context, role Role, h *Health, load int) bool {
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		changed := p.mu.changed
+		found, opening := p.relieveLocked(role, h, load)
+		p.mu.Unlock()
+		if !opening {
+			return found
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
+// relieveLocked reports whether there is such a connection, or else whether one is being opened.
+func (p *Pool[C]) relieveLocked(role Role, h *Health, load int) (found, opening bool) {
+	at := slices.IndexFunc(p.mu.slots, func(s *slot[C]) bool { return &s.Health == h })
+	if p.mu.closed || at < 0 {
+		return false, false
+	}
+	s := p.mu.slots[at]
+	for _, e := range s.entries(role) {
+		if e.conn.Load() < load && !e.conn.Draining() {
+			return true, false
+		}
+	}
+	now, attempt := time.Now(), &s.mu.attempts[role]
+	if !attempt.running && len(s.entries(role)) < p.maxConns(role) && attempt.canStart(now) {
+		p.dialLocked(s, role, now)
+	}
+	return false, attempt.running
 }
 
 // Conns returns the connections of the role that have not ended, draining ones included. The slice is a copy.

@@ -86,6 +86,54 @@ func TestGrowWaitReturnsWithTheConnection(t *testing.T) {
 	})
 }
 
+// TestRelief: another connection to the endpoint is found, or opened, as long as there may be one more.
+func TestRelief(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("static:///a:1,b:2", Config[*testConn]{MaxMain: 2, Policy: PickFirst})
+		first := get(t, p, Main)
+		first.outstanding.Store(5)
+		if p.Relieve(t.Context(), Main, new(Health), 5) {
+			t.Error("of an endpoint that is none")
+		}
+		if !p.Relieve(t.Context(), Main, first.health, 5) {
+			t.Error("no second connection was opened")
+		}
+		second := get(t, p, Main)
+		if second == first || second.address != first.address {
+			t.Errorf("the second connection goes to %s", second.address)
+		}
+		second.outstanding.Store(4)
+		if !p.Relieve(t.Context(), Main, first.health, 5) {
+			t.Error("the one with less load was not found")
+		}
+		second.outstanding.Store(5)
+		if p.Relieve(t.Context(), Main, first.health, 5) {
+			t.Error("there may be no third connection")
+		}
+		n.wantDials("a:1", "a:1")
+	})
+}
+
+// TestReliefEnds with its context, and when no connection can be opened.
+func TestReliefEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network, open openFunc) {
+		p := open("a:1", Config[*testConn]{MaxMain: 2})
+		first := get(t, p, Main)
+		n.setLatency("a:1", forever)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if p.Relieve(ctx, Main, first.health, 0) {
+			t.Error("found although nobody answers")
+		}
+		n.setLatency("a:1", 0)
+		n.setDown("a:1", errRefused)
+		time.Sleep(time.Minute)
+		if p.Relieve(t.Context(), Main, first.health, 0) {
+			t.Error("found although the endpoint refuses")
+		}
+	})
+}
+
 func TestConcurrentGetsShareAHandshake(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network, open openFunc) {
 		n.setLatency("a:1", time.Second)

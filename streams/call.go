@@ -153,7 +153,7 @@ func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.Ca
 			return nil, err
 		}
 	}
-	s, err := c.t.openStream(ctx)
+	s, err := c.openCallStream(ctx, weight)
 	if err != nil {
 		return nil, err
 	}
@@ -176,6 +176,21 @@ func (c *Conn) startOnStream(ctx context.Context, class wire.Class, kind wire.Ca
 		call.CloseSend()
 	}
 	return call, nil
+}
+
+// openCallStream opens a stream for a call of that weight, or says that another connection is the better one.
+func (c *Conn) openCallStream(ctx context.Context, weight int64) (stream, error) {
+	if c.cfg.Crowded == nil || c.callStreams.Load() == 0 {
+		return c.t.openStream(ctx)
+	}
+	s, err := c.t.tryOpenStream(ctx)
+	if s != nil || err != nil {
+		return s, err
+	}
+	if c.cfg.Crowded(ctx, c, int(c.load.Load()-weight)) {
+		return nil, ErrCrowded
+	}
+	return c.t.openStream(ctx)
 }
 
 // callReader reads a stream that carries one call.

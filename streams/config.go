@@ -80,6 +80,11 @@ type Config struct {
 	// without an answer. It must not block. nil does nothing.
 	Silent func(*Conn)
 
+	// Crowded is called when a call needs a stream of its own and the peer grants no more of them for now. load is that of the
+	// connection without the call. If the result is true, the call is not started and fails with [ErrCrowded]; otherwise, and
+	// if Crowded is nil, it waits for the end of another one.
+	Crowded func(ctx context.Context, c *Conn, load int) bool
+
 	// Load returns what the peer is told about how busy this side is, in requests that run or wait. nil means those of the
 	// connection.
 	Load func() int

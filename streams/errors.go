@@ -13,6 +13,9 @@ var (
 	// ErrDraining means that the peer takes no further calls on this connection: it sent goaway. The call did not
 	// start and is safe to start elsewhere.
 	ErrDraining = errors.New("streams: connection is draining")
+	// ErrCrowded means that the peer grants no more streams on this connection for now, and that [Config.Crowded] knows of a
+	// better one. The call did not start.
+	ErrCrowded = errors.New("streams: the peer grants no more streams on the connection")
 	// ErrEnded means that the peer has already ended the call; its response is ready to be received.
 	ErrEnded = errors.New("streams: call has ended")
 	// ErrSilent means that a call was given up because its peer is silent and the call can be made elsewhere.

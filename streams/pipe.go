@@ -97,6 +97,13 @@ func (e *pipeEnd) openStream(ctx context.Context) (stream, error) {
 	return s, nil
 }
 
+func (e *pipeEnd) tryOpenStream(ctx context.Context) (stream, error) {
+	if len(e.peer().slots) == cap(e.peer().slots) {
+		return nil, nil
+	}
+	return e.openStream(ctx)
+}
+
 func (e *pipeEnd) openUniStream(ctx context.Context) (sendStream, error) {
 	s, err := e.open(ctx, e.peer().uniSlots, e.peer().uni, false)
 	if err != nil {

@@ -321,6 +321,22 @@ func (t *quicTransport) openStream(ctx context.Context) (stream, error) {
 	return (*quicStream)(s), nil
 }
 
+func (t *quicTransport) tryOpenStream(ctx context.Context) (stream, error) {
+	if t.early != nil {
+		if s, err := t.early.open(ctx); s != nil || err != nil {
+			return s, err
+		}
+	}
+	s, err := t.conn.OpenStream()
+	if errors.As(err, new(quic.StreamLimitReachedError)) || errors.As(err, new(*quic.StreamLimitReachedError)) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, ctxError(ctx, err)
+	}
+	return (*quicStream)(s), nil
+}
+
 func (t *quicTransport) openUniStream(ctx context.Context) (sendStream, error) {
 	if err := t.ready(ctx); err != nil {
 		return nil, err

@@ -141,6 +141,19 @@ func (t *tcpTransport) openStream(ctx context.Context) (stream, error) {
 	return s, nil
 }
 
+func (t *tcpTransport) tryOpenStream(context.Context) (stream, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := &t.mu.opening[tcpBidi]
+	switch {
+	case t.mu.err != nil:
+		return nil, t.mu.err
+	case len(o.waiters) > 0 || o.next >= o.limit:
+		return nil, nil
+	}
+	return t.openLocked(tcpBidi), nil
+}
+
 func (t *tcpTransport) openUniStream(ctx context.Context) (sendStream, error) {
 	s, err := t.open(ctx, tcpUni)
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 // methods are safe for concurrent use. Everything above this interface is independent of them.
 type transport interface {
 	openStream(ctx context.Context) (stream, error)
+	// tryOpenStream does not wait until the peer grants another stream; then it returns nil.
+	tryOpenStream(ctx context.Context) (stream, error)
 	openUniStream(ctx context.Context) (sendStream, error)
 	acceptStream(ctx context.Context) (stream, error)
 	acceptUniStream(ctx context.Context) (recvStream, error)
