@@ -177,8 +177,8 @@ func TestBulkThatComesAndGoes(t *testing.T) {
 		cancel()
 		wg.Wait()
 		t.Logf("p50 %v, p99 %v; bulk has %.0f %%", quantile(took, 0.5), quantile(took, 0.99), 100*share)
-		if quantile(took, 0.99) > 3*rtt/2 || share < 0.85 {
-			t.Error("want a p99 of at most 1.5 round trips, and at least 85 %")
+		if quantile(took, 0.99) > 7*rtt/4 || share < 0.85 {
+			t.Error("want a p99 of at most 1.75 round trips, and at least 85 %")
 		}
 	})(t)
 }

@@ -89,8 +89,8 @@ func (c *credits) fail(err error) {
 	}
 }
 
-// A creditMeter grants credit for one stream that this side reads. It belongs to the reader of the stream, but for lastRead
-// and flying, which belong to the route.
+// A creditMeter grants credit for one stream that this side reads. It belongs to the reader of the stream, but for the
+// last three fields, which belong to the route.
 type creditMeter struct {
 	credits  *credits
 	stream   uint64
@@ -98,7 +98,8 @@ type creditMeter struct {
 	next     int // bytes read from which to ask again
 	granted  int
 	lastRead time.Time
-	flying   int // bytes that may be in flight
+	arrived  int     // bytes in the interval
+	part     float64 // of the goodput, average
 }
 
 // read says that total bytes have been read from the stream, and grants more when an eighth of the share is used. The
@@ -108,7 +109,7 @@ func (m *creditMeter) read(total int) {
 	if total < m.next {
 		return
 	}
-	share := m.credits.route.share(m, total-m.last, m.granted-total, m.credits.rtt(), m.credits.conn.cfg.BulkFloor)
+	share := m.credits.route.share(m, total-m.last, m.credits.rtt(), m.credits.conn.cfg.BulkFloor)
 	m.last = total
 	step := max(share/grantSteps, minStep)
 	limit := total + share

@@ -7,7 +7,7 @@ import (
 )
 
 // A route is the way to a host. All connections to it have one window for what they read from streams of class bulk, because they
-// share the bottleneck, and each stream that is read has the same part of it.
+// share the bottleneck.
 type route struct {
 	key  string
 	uses int // belongs to routes
@@ -17,12 +17,17 @@ type route struct {
 		window window
 		meters map[*creditMeter]struct{} // of the streams that are read
 		active int                       // those of which something was read lately
-		flying int                       // bytes that these may have in flight, together
 	}
 }
 
-// activeTrips is for how many round trips a stream has a share after something was read from it.
-const activeTrips = 4
+const (
+	// activeTrips is for how many round trips a stream has a share after something was read from it.
+	activeTrips = 4
+	// partWeight is that of the last interval in the average of what a stream has of the goodput.
+	partWeight = 0.3
+	// partFactor is how much more than what it has a stream is granted, so that it can have more.
+	partFactor = 1.15
+)
 
 var routes struct {
 	sync.Mutex
@@ -59,33 +64,40 @@ func (r *route) release() {
 	}
 }
 
-// share returns how much a stream may have in flight, after n more bytes were read from it and while it may have left more: its
-// part of the window, but no more than the others have left of it. For when there are fewer streams than before, each has a larger
-// part, and when there are more again, what was granted does not come back at once. Half of its part a stream has whatever the others
-// hold, which may wait for something that was lost.
-func (r *route) share(m *creditMeter, n, left int, rtt time.Duration, floor int) int {
+// share returns how much a stream may have in flight, after n more bytes were read from it: as much as every other, or by what it
+// had of the goodput lately if that is more. Where congestion control bounds some streams more than others, these do not use
+// their part, and the others need it.
+func (r *route) share(m *creditMeter, n int, rtt time.Duration, floor int) int {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first := m.lastRead.IsZero()
 	m.lastRead = now
-	if r.mu.window.add(now, n, rtt, floor) || first {
-		r.mu.active, r.mu.flying = 0, 0
-		for m := range r.mu.meters {
-			if now.Sub(m.lastRead) < activeTrips*max(rtt, minInterval) {
-				r.mu.active++
-				r.mu.flying += m.flying
-			} else {
-				m.flying = 0
-			}
-		}
+	m.arrived += n
+	if ended := r.mu.window.add(now, n, rtt, floor); ended || first {
+		r.countLocked(now, rtt, ended)
 	}
-	others := r.mu.flying - m.flying
-	fair := r.mu.window.granted / max(r.mu.active, 1)
-	share := max(min(fair, r.mu.window.granted-others), fair/2, minShare)
-	m.flying = max(share, left)
-	r.mu.flying = others + m.flying
-	return share
+	granted := float64(r.mu.window.granted)
+	return int(max(granted/float64(max(r.mu.active, 1)), min(partFactor*m.part, 1)*granted, minShare))
+}
+
+// countLocked counts the active streams, and at the end of an interval what each has of the goodput.
+func (r *route) countLocked(now time.Time, rtt time.Duration, ended bool) {
+	r.mu.active = 0
+	sum := 0
+	for m := range r.mu.meters {
+		if now.Sub(m.lastRead) < activeTrips*max(rtt, minInterval) {
+			r.mu.active++
+		}
+		sum += m.arrived
+	}
+	if !ended || sum == 0 {
+		return
+	}
+	for m := range r.mu.meters {
+		m.part += partWeight * (float64(m.arrived)/float64(sum) - m.part)
+		m.arrived = 0
+	}
 }
 
 func (r *route) enter(m *creditMeter) {
@@ -98,5 +110,4 @@ func (r *route) leave(m *creditMeter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.mu.meters, m)
-	r.mu.flying -= m.flying
 }
