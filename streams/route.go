@@ -26,7 +26,7 @@ const (
 	// partWeight is that of the last interval in the average of what a stream has of the goodput.
 	partWeight = 0.3
 	// partFactor is how much more than what it has a stream is granted, so that it can have more.
-	partFactor = 1.15
+	partFactor = 1.1
 )
 
 var routes struct {
