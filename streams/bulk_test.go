@@ -111,6 +111,13 @@ func inBubble(f func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) { synctest.Test(t, f) }
 }
 
+// long is called by tests that simulate many seconds of a fast network.
+func long(t *testing.T) {
+	if raceDetector {
+		t.Skip("takes ten times as long with the race detector, to which TestBulkYields shows the same code")
+	}
+}
+
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[int(q*float64(len(sorted)))]
 }
@@ -118,6 +125,7 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 // TestBulkHardlyShows: beside transfers that have a link of 100 Mbit/s and 20 ms for themselves, with a queue of 20 ms or
 // 200 ms, small calls take hardly longer than alone, whoever sends.
 func TestBulkHardlyShows(t *testing.T) {
+	long(t)
 	const rtt = 20 * time.Millisecond
 	for _, kind := range []wire.CallKind{wire.ServerStream, wire.ClientStream} {
 		for connections, queue := range map[int]time.Duration{1: 10 * rtt, 3: rtt} {
@@ -144,6 +152,7 @@ func TestBulkHardlyShows(t *testing.T) {
 
 // TestBulkThatComesAndGoes: so it is when transfers are short, and begin and end on any of the connections.
 func TestBulkThatComesAndGoes(t *testing.T) {
+	long(t)
 	const rtt, transfers = 20 * time.Millisecond, 4
 	inBubble(func(t *testing.T) {
 		p := newPath(rtt)
@@ -186,6 +195,7 @@ func TestBulkThatComesAndGoes(t *testing.T) {
 // TestBulkAloneFillsThePathSoon: a transfer that has the path for itself has it within a second, or a few round trips, the
 // start of congestion control included.
 func TestBulkAloneFillsThePathSoon(t *testing.T) {
+	long(t)
 	for rtt, want := range map[time.Duration]float64{
 		2 * time.Millisecond: 0.85, 20 * time.Millisecond: 0.85,
 		100 * time.Millisecond: 0.6, // where the start of congestion control ends early now and then
@@ -205,6 +215,7 @@ func TestBulkAloneFillsThePathSoon(t *testing.T) {
 // TestBulkKeepsItsFloor: beside transfers of another class, which fill the queue, bulk gives way, but only down to its floor.
 // When they end it has the path again.
 func TestBulkKeepsItsFloor(t *testing.T) {
+	long(t)
 	for _, floor := range []int{0, 1 << 20} {
 		t.Run(fmt.Sprint(floor), inBubble(func(t *testing.T) {
 			p := newPath(20 * time.Millisecond)
@@ -243,6 +254,7 @@ func TestBulkKeepsItsFloor(t *testing.T) {
 // TestBulkLearnsAnotherPath: when the round trip becomes longer or shorter, bulk has the path for itself again soon, with a
 // short queue.
 func TestBulkLearnsAnotherPath(t *testing.T) {
+	long(t)
 	inBubble(func(t *testing.T) {
 		p := newPath(20 * time.Millisecond)
 		p.rate, p.queue = 2.5e6, 200*time.Millisecond
@@ -266,6 +278,7 @@ func TestBulkLearnsAnotherPath(t *testing.T) {
 // TestBulkOverALossyPath: random loss is not taken for a queue: what bounds bulk there is congestion control, so that four
 // connections get three to four times as much as one.
 func TestBulkOverALossyPath(t *testing.T) {
+	long(t)
 	var shares []float64
 	for _, connections := range []int{1, 4} {
 		t.Run(fmt.Sprint(connections), inBubble(func(t *testing.T) {
