@@ -18,6 +18,10 @@ type (
 var lookup = framework.NewUnary[lookupReq, lookupResp]("example.v1/Lookup", framework.Idempotent(),
 	framework.WithRetry(framework.RetryPolicy{MaxAttempts: 4}))
 
+func lookUp(_ context.Context, q *lookupReq) (*lookupResp, error) {
+	return &lookupResp{"value of " + q.Key}, nil
+}
+
 // Calls of a method that is declared idempotent survive the loss of a server; some may also be hedged, or go where their key belongs.
 func ExampleWithHedge() {
 	srv, err := framework.NewServer(framework.ServerConfig{})
@@ -26,9 +30,7 @@ func ExampleWithHedge() {
 		return
 	}
 	defer srv.Close()
-	lookup.Handle(srv, func(_ context.Context, q *lookupReq) (*lookupResp, error) {
-		return &lookupResp{"value of " + q.Key}, nil
-	})
+	lookup.Handle(srv, lookUp)
 	c := framework.InProcess(srv)
 	defer c.Close()
 	resp, err := lookup.Call(context.Background(), c, &lookupReq{"a"},
@@ -103,9 +105,7 @@ func ExampleWaitForReady() {
 		return
 	}
 	defer srv.Close()
-	lookup.Handle(srv, func(_ context.Context, q *lookupReq) (*lookupResp, error) {
-		return &lookupResp{"value of " + q.Key}, nil
-	})
+	lookup.Handle(srv, lookUp)
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Println(err)

@@ -102,9 +102,9 @@ type ConnLimits struct {
 	IdleTimeout time.Duration
 
 	// SilenceTimeout ends a connection on which nothing arrives while calls wait for the peer, although it is asked to
-	// answer four times a second. 0 means 5 s; at least 1 s. A client does not wait for that: within a second it gives the peer no more calls
-	// as long as there are others, and makes idempotent ones elsewhere. Where calls have done nothing but wait for 5 s it takes half of
-	// the timeout longer, and another call has the peer asked at once.
+	// answer ten times a second. 0 means 5 s; at least 1 s. A client does not wait for that: after 0.2 s, or six round trips, it gives
+	// the peer no more calls as long as there are others, and makes idempotent ones elsewhere. The longer calls have done nothing
+	// but wait the less often the peer is asked, down to twice in the timeout; another call has it asked at once.
 	SilenceTimeout time.Duration
 }
 

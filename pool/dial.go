@@ -70,13 +70,19 @@ func (p *Pool[C]) endingLocked(s *slot[C], role Role) bool {
 func (p *Pool[C]) wantedLocked(role Role, by *Pick) *slot[C] {
 	switch t := p.tables[role].Load(); {
 	case by.Only != nil:
-		for _, s := range p.mu.slots {
-			if &s.Health == by.Only {
-				return s
-			}
-		}
+		return p.slotLocked(by.Only)
 	case by.Key != "" && t != nil:
 		return t.owner(by.Key, by.Avoid)
+	}
+	return nil
+}
+
+// slotLocked returns the endpoint that h is of, nil if it is none any more.
+func (p *Pool[C]) slotLocked(h *Health) *slot[C] {
+	for _, s := range p.mu.slots {
+		if &s.Health == h {
+			return s
+		}
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -196,11 +195,10 @@ func (p *Pool[C]) Relieve(ctx context.Context, role Role, h *Health, load int) b
 
 // relieveLocked reports whether there is such a connection, or else whether one is being opened.
 func (p *Pool[C]) relieveLocked(role Role, h *Health, load int) (found, opening bool) {
-	at := slices.IndexFunc(p.mu.slots, func(s *slot[C]) bool { return &s.Health == h })
-	if p.mu.closed || at < 0 {
+	s := p.slotLocked(h)
+	if s == nil || p.mu.closed {
 		return false, false
 	}
-	s := p.mu.slots[at]
 	for _, e := range s.entries(role) {
 		if e.conn.Load() < load && !e.conn.Draining() {
 			return true, false

@@ -91,10 +91,7 @@ func (c *Conn) handleControl(t wire.FrameType, payload []byte) error {
 		if err == nil {
 			c.loadTold(p.Load)
 			c.pongs.Store(p.Nonce)
-			select {
-			case c.signal.pong <- struct{}{}:
-			default:
-			}
+			signal(c.signal.pong)
 		}
 		return err
 	case wire.FrameGoAway:

@@ -217,24 +217,31 @@ func (h *heartbeat) suspect(c *Conn, silence, unanswered time.Duration) {
 	if c.cfg.Silent != nil {
 		c.cfg.Silent(c)
 	}
-	if !c.dialer || silence < moveAfter || unanswered < moveAfter/2 || h.looked.Sub(h.moved) < moveAgain {
-		return
+	due := silence >= moveAfter && unanswered >= moveAfter/2 && h.looked.Sub(h.moved) >= moveAgain
+	if c.dialer && due && c.goElsewhere() {
+		h.moved = h.looked
 	}
+}
+
+// goElsewhere tries another socket in the background, unless many connections do so already.
+func (c *Conn) goElsewhere() bool {
 	select {
 	case movers <- struct{}{}:
-		h.moved = h.looked
-		if !c.spawn(func() { // ends with its context
-			defer func() { <-movers }()
-			ctx, cancel := context.WithTimeout(c.ctx, moveAgain)
-			defer cancel()
-			if err := c.Rebind(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-				c.log.Debug("nothing arrives on another socket either", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(err))
-			}
-		}) {
-			<-movers
-		}
-	default: // many try already
+	default:
+		return false
 	}
+	begun := c.spawn(func() { // ends with its context
+		defer func() { <-movers }()
+		ctx, cancel := context.WithTimeout(c.ctx, moveAgain)
+		defer cancel()
+		if err := c.Rebind(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			c.log.Debug("nothing arrives on another socket either", zap.Stringer("peer", c.t.remoteAddr()), zap.Error(err))
+		}
+	})
+	if !begun {
+		<-movers
+	}
+	return begun
 }
 
 // forgive says that the peer is not silent.

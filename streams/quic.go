@@ -309,10 +309,8 @@ func (t *quicTransport) ready(ctx context.Context) error {
 }
 
 func (t *quicTransport) openStream(ctx context.Context) (stream, error) {
-	if t.early != nil {
-		if s, err := t.early.open(ctx); s != nil || err != nil {
-			return s, err
-		}
+	if s, err := t.openEarly(ctx); s != nil || err != nil {
+		return s, err
 	}
 	s, err := t.conn.OpenStreamSync(ctx)
 	if err != nil {
@@ -321,14 +319,20 @@ func (t *quicTransport) openStream(ctx context.Context) (stream, error) {
 	return (*quicStream)(s), nil
 }
 
+// openEarly opens a stream in the first flight. It returns nil when there is none, or it is over.
+func (t *quicTransport) openEarly(ctx context.Context) (stream, error) {
+	if t.early == nil {
+		return nil, nil
+	}
+	return t.early.open(ctx)
+}
+
 func (t *quicTransport) tryOpenStream(ctx context.Context) (stream, error) {
-	if t.early != nil {
-		if s, err := t.early.open(ctx); s != nil || err != nil {
-			return s, err
-		}
+	if s, err := t.openEarly(ctx); s != nil || err != nil {
+		return s, err
 	}
 	s, err := t.conn.OpenStream()
-	if errors.As(err, new(quic.StreamLimitReachedError)) || errors.As(err, new(*quic.StreamLimitReachedError)) {
+	if errors.As(err, new(*quic.StreamLimitReachedError)) {
 		return nil, nil
 	}
 	if err != nil {

@@ -144,14 +144,23 @@ func (t *tcpTransport) openStream(ctx context.Context) (stream, error) {
 func (t *tcpTransport) tryOpenStream(context.Context) (stream, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	o := &t.mu.opening[tcpBidi]
+	s, err := t.tryOpenLocked(tcpBidi)
+	if s == nil { // a nil of that type is a stream
+		return nil, err
+	}
+	return s, nil
+}
+
+// tryOpenLocked returns nil when the peer grants no further stream for now.
+func (t *tcpTransport) tryOpenLocked(kind int) (*tcpStream, error) {
+	o := &t.mu.opening[kind]
 	switch {
 	case t.mu.err != nil:
 		return nil, t.mu.err
 	case len(o.waiters) > 0 || o.next >= o.limit:
 		return nil, nil
 	}
-	return t.openLocked(tcpBidi), nil
+	return t.openLocked(kind), nil
 }
 
 func (t *tcpTransport) openUniStream(ctx context.Context) (sendStream, error) {
@@ -164,15 +173,11 @@ func (t *tcpTransport) openUniStream(ctx context.Context) (sendStream, error) {
 
 func (t *tcpTransport) open(ctx context.Context, kind int) (*tcpStream, error) {
 	t.mu.Lock()
+	if s, err := t.tryOpenLocked(kind); s != nil || err != nil {
+		t.mu.Unlock()
+		return s, err
+	}
 	o := &t.mu.opening[kind]
-	if t.mu.err != nil {
-		defer t.mu.Unlock()
-		return nil, t.mu.err
-	}
-	if len(o.waiters) == 0 && o.next < o.limit {
-		defer t.mu.Unlock()
-		return t.openLocked(kind), nil
-	}
 	w := &tcpWaiter{done: make(chan struct{})}
 	o.waiters = append(o.waiters, w)
 	t.mu.Unlock()
